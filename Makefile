@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations effects attack conformance \
-	sbom audit lock clean
+	sbom audit lock clean console-vendor lint-console test-console test-browser
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,6 +12,7 @@ SECONDS ?=
 SEED ?=
 # one more than the number of cores: tests often wait for other processes
 JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+CONSOLE := api/console/vendor
 CYCLONEDX := cyclonedx-bom==7.5.0
 
 BIN := $(abspath $(VENV))/bin
@@ -68,6 +69,23 @@ lint: setup ## format, lint, spelling, types, import contracts
 	mypy
 	lint-imports
 
+lint-console: $(CONSOLE)/node_modules ## check the types of the console's scripts (needs node and npm)
+	@cd $(CONSOLE) && npm run --silent types
+
+test-console: ## the tests of the console's modules that need no browser (needs node)
+	@node --test tests/console
+
+test-browser: setup test-console ## the console in Chromium: $CHROMIUM or the one on PATH; needs node too
+	@uv pip install --quiet --no-config --require-hashes -r tests/browser/requirements.lock
+	@$(TEST_ENV) python -m pytest tests/browser $(ARGS)
+
+console-vendor: $(CONSOLE)/node_modules ## make the bundle of other people's scripts that the console uses (needs npm)
+	@cd $(CONSOLE) && npm run --silent build
+
+$(CONSOLE)/node_modules: $(CONSOLE)/package-lock.json
+	@cd $(CONSOLE) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 bench: setup ## run the benchmarks; the figures are this machine's
 	@for script in $(filter-out bench/attack.py bench/effects.py bench/model_check.py bench/model_goals.py,$(wildcard bench/*.py)); do echo "== $$script"; python "$$script" || exit 1; done
 
@@ -101,6 +119,8 @@ audit: setup ## ask PyPI for known vulnerabilities of the locked packages; fails
 lock: setup ## resolve requirements.lock again, for Python 3.11 to 3.14 on Linux and macOS; UPGRADE= keeps versions
 	@uv pip compile setup.cfg --quiet --no-config --universal --generate-hashes --python-version 3.11 \
 		--extra embedded --extra executor --extra dev $(UPGRADE) --custom-compile-command 'make lock' -o requirements.lock
+	@uv pip compile tests/browser/requirements.in --quiet --no-config --universal --generate-hashes --python-version 3.11 \
+		$(UPGRADE) --custom-compile-command 'make lock' -c requirements.lock -o tests/browser/requirements.lock
 UPGRADE = --upgrade
 
 clean: ## remove the virtualenv, caches and the private servers' state

@@ -23,12 +23,14 @@ from api.routes import (
     arm_statistics,
     arms,
     cancel,
+    console,
     dead_letters,
     docs,
     feedback,
     files,
     plans,
     recipes,
+    session,
     stream,
     system,
     tasks,
@@ -44,6 +46,7 @@ from orchestrator.settings import Settings
 # a new endpoint's module goes here
 _ROUTES = (
     tokens,
+    session,
     tasks,
     waiting,
     cancel,
@@ -86,6 +89,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(route.blueprint)
     websocket.install(app)
     docs.install(app)
+    console.install(app)
     return app
 
 

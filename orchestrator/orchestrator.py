@@ -93,6 +93,11 @@ class Orchestrator:
         """Return the key that signs links to approvals."""
         return credential.link_secret(self.settings)
 
+    @cached_property
+    def sign_in_secret(self) -> bytes:
+        """The secret that signs codes for signing in to the console."""
+        return credential.sign_in_secret(self.settings)
+
     def submit(self, caller: Caller, contract: Contract) -> Submitted:
         """Answer a task from the cache, or save it and publish its planning; see lifecycle.submission.submit.
 

@@ -60,6 +60,7 @@ class Settings(ModelSettings):
     jwt_ttl_seconds: int = setting(integer(minimum=1, maximum=86_400), default=3600)
     jwt_max_age_seconds: int = setting(integer(minimum=60, maximum=31_536_000), default=86_400)
     rate_limit: Rate = setting(parse_rate, default=Rate(100, 60))
+    session_rate_limit: Rate = setting(parse_rate, default=Rate(600, 60))
     metrics_token: str | None = setting(parse_long_secret, default=None, secret=True)
     failed_auth_limit: Rate = setting(parse_rate, default=Rate(100, 60))
     trusted_proxies: int = setting(integer(minimum=0, maximum=10), default=0)

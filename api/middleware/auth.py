@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, cast
 from flask import Flask, Response, current_app, request
 from sqlalchemy import Engine
 
-from api.middleware import audit, context, rate_limit
+from api.middleware import audit, context, rate_limit, session_cookie
 from orchestrator.auth import credential
 from orchestrator.auth.credential import Principal
 from orchestrator.chord.database import statement
@@ -41,7 +41,7 @@ def requires(scope: str) -> Callable[[Callable[Concatenate[Principal, P], Respon
     def decorate(view: Callable[Concatenate[Principal, P], Response]) -> Callable[P, Response]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Response:
-            return view(authorize(authenticate(presented_credential()), scope), *args, **kwargs)
+            return view(authorize(authenticate(presented_token()), scope), *args, **kwargs)
 
         guarded.__dict__["scope"] = scope
         return guarded
@@ -134,6 +134,20 @@ def require_scope(principal: Principal, scope: str) -> Principal:
             details={"required_scope": scope, "provided_scopes": sorted(principal.scopes)},
         )
     return principal
+
+
+def presented_token() -> str:
+    """Return the request's token: from a header, else from the cookie of the console's session.
+
+    Raises Unauthenticated if it has none, Forbidden for a cookie in a request from another origin.
+    """
+    try:
+        return presented_credential()
+    except Unauthenticated:
+        token = session_cookie.presented()
+        if token is None:
+            raise
+        return token
 
 
 def presented_credential() -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from flask import Flask, Response, g, request
 
-from api.middleware import context
+from api.middleware import context, session_cookie
 from orchestrator.auth.credential import Principal
 from orchestrator.auth.rate_limit import Allowance
 from orchestrator.models.errors import InvalidCredential, RateLimited
@@ -20,11 +20,13 @@ def install(app: Flask) -> None:
 
 
 def charge(principal: Principal) -> None:
-    """Charge one call to this key; raise RateLimited if its bucket is empty."""
+    """Charge one call to this key, or to its sessions in browsers; raise RateLimited if the bucket is empty."""
     orchestrator = context.orchestrator()
-    name = _bucket_name("key", principal.tenant, principal.key_id)
-    g.allowance = orchestrator.limiter.take(name, orchestrator.settings.rate_limit)
-    _require(g.allowance, orchestrator.settings.rate_limit, "Rate limit")
+    is_session = session_cookie.is_presented()
+    name = _bucket_name("session" if is_session else "key", principal.tenant, principal.key_id)
+    rate = orchestrator.settings.session_rate_limit if is_session else orchestrator.settings.rate_limit
+    g.allowance = orchestrator.limiter.take(name, rate)
+    _require(g.allowance, rate, "Rate limit")
 
 
 @contextmanager

@@ -70,9 +70,9 @@ def _own_shape(field: marshmallow_fields.Field[Any], **_: Any) -> dict[str, Any]
 
 
 def routes(app: Flask) -> Iterator[tuple[Rule, str, Callable[..., Any]]]:
-    """Yield (rule, method, view) of every endpoint, without the aliases under /v1 of endpoints at the root."""
+    """Yield (rule, method, view) of every endpoint, without the console's files and the aliases under /v1."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        if rule.websocket or rule.endpoint.startswith("v1"):
+        if rule.websocket or rule.endpoint.startswith(("v1", "console.")):
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield rule, method, app.view_functions[rule.endpoint]

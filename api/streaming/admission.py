@@ -10,7 +10,7 @@ from api.middleware import audit, context, rate_limit
 from api.middleware.auth import (
     authenticate,
     authorize,
-    presented_credential,
+    presented_token,
     require_scope,
     revocation_cache_of,
 )
@@ -51,7 +51,7 @@ def admit(task_id: str, scope: str) -> Principal:
             )
         rate_limit.charge(audit.record_principal(principal))
         return authorize(principal, scope)
-    return authorize(authenticate(_subprotocol_token() or presented_credential()), scope)
+    return authorize(authenticate(_subprotocol_token() or presented_token()), scope)
 
 
 def _subprotocol_token() -> str | None:

@@ -279,6 +279,12 @@ def link_secret(settings: Settings) -> bytes:
     return _derived(settings.jwt_private_key or settings.jwt_secret or "", b"octollm approval link 1")
 
 
+def sign_in_secret(settings: Settings | Signing) -> bytes:
+    """Return the secret that signs codes for signing in to the console, derived from the key that signs tokens."""
+    require_signing(settings)
+    return _derived(settings.jwt_private_key or settings.jwt_secret or "", b"octollm sign-in code 1")
+
+
 def _root(name: str, own: str | None, shared: str | None) -> str:
     if not (own or shared):
         raise SettingsError(f"{name} must be set: at least 32 bytes (openssl rand -base64 48)")

@@ -1,0 +1,59 @@
+// The console's pages: one line each. A page is a module whose default export is its component.
+
+/**
+ * @typedef {{path: string, title: string, nav?: string, scope?: string,
+ *   load: () => Promise<{default: (props: PageProps) => unknown}>}} Page
+ *   path: a part that begins with ":" matches any one part; nav: its name in the navigation, where it has a place
+ *   there; scope: without it the navigation leaves the page out
+ * @typedef {{params: Record<string, string>, query: URLSearchParams}} PageProps
+ */
+
+/** @type {Page[]} */
+export const pages = [
+  { path: "/tasks", title: "Tasks", nav: "Tasks", load: () => import("./pages/tasks.js") },
+  { path: "/", title: "Tasks", load: () => import("./pages/tasks.js") },
+  { path: "/sign-in", title: "Sign in", load: () => import("./pages/sign_in.js") },
+];
+
+/** @type {Page} */
+const NOT_FOUND = { path: "", title: "No such page", load: () => import("./pages/not_found.js") };
+
+/**
+ * Return the page at a path and what its parameters are there.
+ * @param {string} path
+ * @returns {{page: Page, params: Record<string, string>}}
+ */
+export function pageAt(path) {
+  for (const page of pages) {
+    const params = matched(page.path, path);
+    if (params) return { page, params };
+  }
+  return { page: NOT_FOUND, params: {} };
+}
+
+/**
+ * @param {string} pattern
+ * @param {string} path
+ */
+function matched(pattern, path) {
+  const wanted = pattern.split("/");
+  const given = (path.length > 1 ? path.replace(/\/$/, "") : path).split("/");
+  if (wanted.length !== given.length) return null;
+  /** @type {Record<string, string>} */
+  const params = {};
+  for (const [index, part] of wanted.entries()) {
+    const value = given[index] ?? "";
+    if (part.startsWith(":") && value) params[part.slice(1)] = decoded(value);
+    else if (part !== value) return null;
+  }
+  return params;
+}
+
+/** @param {string} part */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}

@@ -1,0 +1,36 @@
+// A state as a word with a glyph and a colour.
+import { html } from "../vendor.js";
+
+/** @type {Record<string, [tone: string, glyph: string]>} */
+const LOOKS = {
+  accepted: ["idle", "○"],
+  approved: ["good", "✓"],
+  blocked: ["idle", "◌"],
+  cancelled: ["idle", "⊘"],
+  completed: ["good", "✓"],
+  done: ["good", "✓"],
+  edited: ["good", "✎"],
+  expired: ["bad", "⌛"],
+  failed: ["bad", "✗"],
+  held: ["hold", "‖"],
+  not_checked: ["idle", "?"],
+  paused: ["hold", "‖"],
+  pending: ["hold", "◔"],
+  planning: ["busy", "✎"],
+  queued: ["idle", "○"],
+  rejected: ["bad", "✗"],
+  running: ["busy", "▶"],
+  skipped: ["idle", "⇢"],
+  waiting: ["hold", "◔"],
+  withdrawn: ["idle", "⊘"],
+};
+
+/**
+ * @param {{state: string, label?: string, title?: string}} props label: the word to show instead of the state
+ */
+export function Badge({ state, label, title }) {
+  const [tone, glyph] = LOOKS[state] ?? ["idle", "•"];
+  return html`<span class=${`badge ${tone}`} title=${title}
+    ><span aria-hidden="true">${glyph}</span>${label ?? state.replaceAll("_", " ")}</span
+  >`;
+}

@@ -1,0 +1,67 @@
+"""The console's session: one of our JWTs in a cookie, which counts only in requests of our own pages."""
+
+from urllib.parse import urlsplit
+
+from flask import Response, g, request
+
+from orchestrator.models.errors import Forbidden
+
+NAME = "octollm_session"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def presented() -> str | None:
+    """Return the token in the request's cookie; None without one.
+
+    Raises Forbidden for a request that may change something, or upgrades to a WebSocket, from another origin.
+    """
+    token = request.cookies.get(NAME)
+    if not token:
+        return None
+    if request.method not in _SAFE_METHODS or "Upgrade" in request.headers:
+        require_own_origin()
+    g.is_session = True
+    return token
+
+
+def is_presented() -> bool:
+    """Tell whether the current request's credential came from the cookie."""
+    return bool(g.get("is_session"))
+
+
+def require_own_origin() -> None:
+    """Raise Forbidden unless the request's Origin header, which browsers set, names the host that it was sent to.
+
+    SameSite=Strict alone admits other ports and other subdomains of the same site. The scheme is not compared: a proxy
+    that ends TLS leaves us http.
+    """
+    origin = urlsplit(request.headers.get("Origin", ""))
+    if origin.scheme not in {"http", "https"} or origin.netloc.lower() != request.host.lower():
+        raise Forbidden(
+            "A session is accepted only from the console's own pages: the Origin header must name this host; "
+            "a proxy must pass on the Host header. Other clients send a token.",
+            details={"reason": "origin"},
+        )
+
+
+def put(response: Response, token: str, *, max_age_seconds: int) -> None:
+    """Make the browser keep the token; no script can read it, and no other site's request carries it."""
+    response.set_cookie(
+        NAME,
+        token,
+        max_age=max_age_seconds,
+        path="/",
+        secure=_is_secure(),
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def remove(response: Response) -> None:
+    """Make the browser forget the token."""
+    response.delete_cookie(NAME, path="/", secure=_is_secure(), httponly=True, samesite="Strict")
+
+
+def _is_secure() -> bool:
+    """Tell whether the page was loaded over https: the browser says so even behind a proxy that ends TLS."""
+    return request.is_secure or request.headers.get("Origin", "").startswith("https:")
