@@ -31,9 +31,10 @@ from api.routes import (
     plans,
     recipes,
     session,
+    steps,
     stream,
     system,
-    tasks,
+    task_lists,
     tokens,
     waiting,
 )
@@ -47,11 +48,13 @@ from orchestrator.settings import Settings
 _ROUTES = (
     tokens,
     session,
-    tasks,
+    # with the views of tasks
+    task_lists,
     waiting,
     cancel,
     dead_letters,
     feedback,
+    steps,
     stream,
     files,
     arms,

@@ -25,7 +25,8 @@ from bench.support.performance import subjects
 from bench.support.performance.subjects import Subject
 from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.connections.redis_client import open_client
-from orchestrator.memory import pools, tasks
+from orchestrator.memory import pools, task_lists, tasks
+from orchestrator.memory.task_lists import TaskFilter
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.acceptance.plans import collect
@@ -166,7 +167,7 @@ def _turn(engineer: Engineer, sweeper: Sweeper, timed: Timer) -> None:
 
 
 def _list(engineer: Engineer) -> None:
-    _with(engineer, lambda conn: tasks.list_tasks(conn, TENANT, limit=20))
+    _with(engineer, lambda conn: task_lists.find(conn, TENANT, wanted=TaskFilter(), limit=20))
 
 
 def _read(engineer: Engineer, task_id: str) -> None:

@@ -17,7 +17,7 @@ from orchestrator.lifecycle.event_payloads import (
 )
 from orchestrator.lifecycle.fencing import finish_row, open_task
 from orchestrator.lifecycle.replan import order_of, reuse_after_replan
-from orchestrator.lifecycle.retry import RetrySource, RoundReuse, plan_reuse, source_of
+from orchestrator.lifecycle.retry import RetrySource, RoundReuse, plan_reuse, read_reuse, source_of
 from orchestrator.lifecycle.round_rows import EarlierLoop, RoundLayout
 from orchestrator.lifecycle.saved_round import RoundFacts, SavedRound, save_round
 from orchestrator.memory import effects, events, rounds, steps
@@ -94,9 +94,10 @@ def planned_round(
         earlier=_earlier_loops(plan, reuse),
     )
     graph = [
-        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
+        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on,
+         **({"for_each": True} if step.for_each is not None else {})}
         for step in plan.steps
-    ]
+    ]  # fmt: skip
     became = early.to_record()
     decisions: dict[str, Mapping[str, Any]] = {
         "plan": plan.to_record() | ({"early": became} if became else {}),
@@ -190,5 +191,4 @@ def _reuse(conn: Connection, claim: Claim, plan: Plan, routes: Mapping[str, Mapp
     source = source_of(claim.spec)
     if source is None:
         return plan_reuse(plan, ())
-    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
-    return replace(plan_reuse(plan, outcomes, from_step=source.from_step), source=source)
+    return read_reuse(conn, plan, source)

@@ -56,6 +56,11 @@ def record_object(name: str) -> None:
     g.audit_object = name
 
 
+def rename_action(action: str) -> None:
+    """Set the action of the current request, for a view that also does something else than it declares."""
+    g.audit_action = action
+
+
 def record_action(action: str, *, target: str, error: OctoError | None = None) -> None:
     """Add an entry for one of several actions in a request, such as a message on a WebSocket."""
     is_denied = isinstance(error, Unauthenticated | Forbidden | NotFound)
@@ -69,7 +74,7 @@ def _record_request(response: Response) -> Response:
     if request.method == "OPTIONS":
         # Flask answers it under the view's endpoint, without a credential
         return response
-    action = action_of(request.endpoint)
+    action = g.get("audit_action") or action_of(request.endpoint)
     status = response.status_code
     if status < HTTPStatus.BAD_REQUEST:
         if action is not None:

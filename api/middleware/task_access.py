@@ -1,15 +1,22 @@
 """Reads a task for the tenant that called; another tenant's task is reported as not found."""
 
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
 from api.middleware import context
 from api.schemas import task_status
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import tasks
-from orchestrator.memory.tasks import TaskRecord, Waits
+from orchestrator.memory.tasks import StepRecord, TaskRecord, Waits
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import NotFound
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.ids import is_task_id
 from orchestrator.observability import log
+
+_READINGS: Final = 4
 
 
 def find_task(principal: Principal, task_id: str) -> TaskRecord:
@@ -30,7 +37,21 @@ def read_status(task: TaskRecord) -> dict[str, object]:
     A task that reuses another task's result has that task's steps.
     """
     with tenant_statement(context.orchestrator().engine, task.tenant) as conn:
-        steps = [step for step in tasks.steps_of(conn, task.worker_id) if step.is_planned]
+        task, steps = _same_moment(conn, task)
         is_open = not TaskStatus(task.status).is_final()
         waits = tasks.waits(conn, task.worker_id) if is_open else Waits()
-    return task_status.task_status(task, steps=steps, waits=waits)
+    planned = [step for step in steps if step.is_planned]
+    return task_status.task_status(task, steps=planned, waits=waits)
+
+
+def _same_moment(conn: Connection, task: TaskRecord) -> tuple[TaskRecord, Sequence[StepRecord]]:
+    """Return the task and its steps as both were after the same event.
+
+    Both are read again if an event came in between: a few times, then the steps may be newer than the task.
+    """
+    for _ in range(_READINGS):
+        steps = tasks.steps_of(conn, task.worker_id)
+        if task.cache is not None or not steps or steps[0].event_seq == task.event_seq:
+            break
+        task = tasks.find_task(conn, task.tenant, task.id) or task
+    return task, steps

@@ -26,6 +26,8 @@ _PATH_SCHEMAS = {
     "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "arm_id": {"type": "string", "pattern": f"^{ARM_ID.pattern}$"},
     "approval_id": {"type": "string", "pattern": "^appr_[a-zA-Z0-9]{16}$"},
+    # a step, an item of one (fix[3]), $plan or $judge
+    "step_id": {"type": "string", "minLength": 1},
     "link": {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"},
 }
 _SECURITY = {

@@ -1,69 +1,71 @@
-"""The endpoints of /v1/tasks: submit, retry, read, list and trace tasks."""
+"""The endpoints of /v1/tasks: submit, retry, read and trace tasks."""
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
-from api.middleware import body, cache_control, context
+from api.middleware import audit, body, cache_control, context
 from api.middleware.auth import authorize, requires
 from api.middleware.idempotency import read_key, submit_once
 from api.middleware.task_access import find_task, read_status
-from api.routes.task_contract import EXAMPLES, MAX_ARM_CHARACTERS, TaskRequestSchema, read_contract
-from api.schemas.fields import Timestamp, UtcDateTime
+from api.routes.task_contract import EXAMPLES, TaskRequestSchema, read_contract
+from api.schemas.fields import Timestamp
 from api.schemas.operation import describes
-from api.schemas.requests import MAX_EVENTS, MAX_PAGE, RequestSchema, read
+from api.schemas.requests import RequestSchema, read
 from api.schemas.responses import ResponseSchema, status_field, task_id_field
+from api.schemas.retry_preview import RetryPreviewSchema, preview_reply
 from api.schemas.task_status import (
     CacheReplySchema,
     StatusSchema,
-    StepSchema,
-    TaskSummarySchema,
-    step_reply,
-    task_summary,
 )
+from api.schemas.trace import TraceQuerySchema, TraceSchema, trace_reply
 from api.streaming.admission import AccessRecheck
 from api.streaming.hub import current_hub
 from orchestrator.auth.credential import Principal
+from orchestrator.lifecycle import retry_preview
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
-from orchestrator.memory.events import TraceEntry
-from orchestrator.memory.tasks import StepRecord, TaskFilter, TaskRecord
+from orchestrator.memory.tasks import TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.arm_capability import canonical_arm
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BlockedByPolicy, TenantLimit, Unavailable
 from orchestrator.models.execution_state import TaskStatus
-from orchestrator.models.ids import is_task_id
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.observability import log, metric
 from orchestrator.safety import screening
 
 MAX_WAIT_SECONDS = 30
 MAX_STEP_ID_CHARACTERS = 64
-MAX_SOUGHT_CHARACTERS = 200
-_MAX_DECISION_ID = 2**63 - 1
 _MESSAGES = {
     "hit": "The task is completed by an earlier result.",
     "coalesced": "The same task is already running; it will provide the result.",
 }
-_RETRY_EXAMPLES = {"all that follows a step": {"from_step": "a"}}
+_RETRY_EXAMPLES = {
+    "all that follows a step": {"from_step": "a"},
+    "only say what would run": {"dry_run": True},
+}
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks")
 
 
 class RetryRequestSchema(RequestSchema):
-    """The step from which a task runs again, including finished steps; from is another name for from_step."""
+    """The step from which a task runs again, including finished steps; from is another name for from_step.
 
+    With `dry_run` nothing is written: the reply says which steps would be reused and which would run.
+    """
+
+    dry_run = fields.Boolean(load_default=False)
     from_step = fields.String(validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
     from_ = fields.String(data_key="from", validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
 
     @validates_schema
     def _has_one_step(self, members: dict[str, Any], **_: Any) -> None:
-        if len({name for name in members.values() if name is not None}) > 1:
+        named = {members.get("from_step"), members.get("from_")} - {None}
+        if len(named) > 1:
             raise ValidationError("Differs from from_step.", "from")
 
 
@@ -71,33 +73,6 @@ class StatusQuerySchema(Schema):
     """How many seconds to wait for the task's end, or until its status no longer matches If-None-Match."""
 
     wait = fields.Integer(load_default=0, validate=validate.Range(0, MAX_WAIT_SECONDS))
-
-
-def _require_cursor(cursor: str) -> None:
-    if not is_task_id(cursor):
-        raise ValidationError("Not a cursor of this list.")
-
-
-class TaskListQuerySchema(Schema):
-    """Which tasks to list; the cursor is the previous page's `next_cursor`.
-
-    `goal` is a part of the goal, `arm` did a step, `recipe` made the plan.
-    """
-
-    status = fields.Enum(TaskStatus, by_value=True, load_default=None)
-    since = UtcDateTime(format="iso", load_default=None)
-    goal = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
-    arm = fields.String(load_default=None, validate=validate.Length(1, MAX_ARM_CHARACTERS))
-    recipe = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
-    limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
-    cursor = fields.String(load_default=None, validate=_require_cursor)
-
-
-class TraceQuerySchema(Schema):
-    """Which decisions to read: at most `limit` after id `after`."""
-
-    after = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_DECISION_ID))
-    limit = fields.Integer(load_default=MAX_EVENTS, validate=validate.Range(1, MAX_EVENTS))
 
 
 class AcceptedSchema(ResponseSchema):
@@ -113,47 +88,11 @@ class AcceptedSchema(ResponseSchema):
     links = fields.Dict(keys=fields.String(), values=fields.String())
 
 
-class TaskPageSchema(ResponseSchema):
-    """A page of the tenant's tasks, newest first; request the next page with cursor = `next_cursor`."""
-
-    tasks = fields.List(fields.Nested(TaskSummarySchema))
-    next_cursor = fields.String(allow_none=True)
-
-
-class DecisionReplySchema(ResponseSchema):
-    """One decision about a task."""
-
-    id = fields.Integer()
-    round = fields.Integer()
-    timestamp = Timestamp(attribute="decided_at")
-    kind = fields.String()
-    data = fields.Raw(attribute="payload")
-
-
-class TracedStepSchema(StepSchema):
-    """A step of the plan with its complete result."""
-
-    result = fields.Raw(allow_none=True)
-
-
-class TraceSchema(ResponseSchema):
-    """A task's contract, each step's result, and a page of the decisions in between."""
-
-    task_id = task_id_field()
-    status = status_field()
-    contract = fields.Dict()
-    steps = fields.List(fields.Nested(TracedStepSchema))
-    decisions = fields.List(fields.Nested(DecisionReplySchema))
-    next_after = fields.Integer()
-
-
+_RETRIED = {"application/json": {"schema": {"anyOf": [AcceptedSchema, RetryPreviewSchema]}}}
 _RETRY = RetryRequestSchema()
 _STATUS_QUERY = StatusQuerySchema(unknown=EXCLUDE)
-_TASK_LIST_QUERY = TaskListQuerySchema(unknown=EXCLUDE)
 _TRACE_QUERY = TraceQuerySchema(unknown=EXCLUDE)
 _ACCEPTED = AcceptedSchema()
-_STEP = StepSchema()
-_DECISION = DecisionReplySchema()
 
 
 @blueprint.post("")
@@ -185,7 +124,7 @@ def submit(principal: Principal) -> Response:
 
 @blueprint.post("/<task_id>/retry")
 @describes(
-    {200: AcceptedSchema, 202: AcceptedSchema},
+    {200: _RETRIED, 202: AcceptedSchema},
     409,
     body=RetryRequestSchema,
     is_body_required=False,
@@ -194,9 +133,14 @@ def submit(principal: Principal) -> Response:
 )
 @requires("task:submit")
 def retry(principal: Principal, task_id: str) -> Response:
-    """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it."""
+    """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it.
+
+    With `dry_run` it says which steps would be reused and run, and what these used before, and writes nothing.
+    """
     given = read(_RETRY, body.read_optional_object())
     from_step: str | None = given.get("from_step") or given.get("from_")
+    if given["dry_run"]:
+        return _retry_preview(principal, task_id, from_step)
     caller = _caller(principal, {"retry_of": task_id, "from_step": from_step})
 
     def create() -> Submitted:
@@ -205,6 +149,14 @@ def retry(principal: Principal, task_id: str) -> Response:
         return context.orchestrator().retry(caller, task_id=source.id, from_step=from_step)
 
     return _accepted(submit_once(caller, create), retry_of=task_id)
+
+
+def _retry_preview(principal: Principal, task_id: str, from_step: str | None) -> Response:
+    audit.rename_action("task.retry.preview")
+    task = find_task(principal, task_id)
+    _require_priority_scope(principal, Priority(task.priority))
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
+        return jsonify(preview_reply(retry_preview.preview(conn, task, from_step=from_step)))
 
 
 def _caller(principal: Principal, members: Mapping[str, Any]) -> Caller:
@@ -234,27 +186,6 @@ def show(principal: Principal, task_id: str) -> Response:
     return _status_response(task)
 
 
-@blueprint.get("")
-@describes({200: TaskPageSchema}, query=TaskListQuerySchema)
-@requires("task:read")
-def index(principal: Principal) -> Response:
-    """List the tenant's tasks, newest first, in pages; a filtered page may be short though others follow it."""
-    query = read(_TASK_LIST_QUERY, request.args)
-    status, arm = query["status"], query["arm"]
-    wanted = TaskFilter(
-        status=status.value if status else None,
-        since=query["since"],
-        goal=query["goal"],
-        arm=canonical_arm(arm) if arm else None,
-        recipe=query["recipe"],
-    )
-    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
-        found, next_cursor = tasks.list_tasks(
-            conn, principal.tenant, wanted=wanted, limit=query["limit"], before=query["cursor"]
-        )
-    return jsonify({"tasks": [task_summary(task) for task in found], "next_cursor": next_cursor})
-
-
 @blueprint.get("/<task_id>/trace")
 @describes({200: TraceSchema}, query=TraceQuerySchema)
 @requires("task:read")
@@ -265,7 +196,7 @@ def explain(principal: Principal, task_id: str) -> Response:
     with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         steps = tasks.steps_of(conn, task.worker_id)
         decisions = events.trace(conn, task.id, after=query["after"], limit=query["limit"])
-    return jsonify(_trace(task, steps, decisions, after=query["after"]))
+    return jsonify(trace_reply(task, steps, decisions, after=query["after"], results=query["results"]))
 
 
 def _require_priority_scope(principal: Principal, priority: Priority) -> None:
@@ -350,16 +281,3 @@ def _long_poll(principal: Principal, task: TaskRecord, *, seconds: float) -> Res
             if not end_only and (response := _status_response(task)).status_code != 304:
                 return response
             wakeup.wait(min(remaining, recheck.seconds_left))
-
-
-def _trace(
-    task: TaskRecord, steps: Sequence[StepRecord], decisions: Sequence[TraceEntry], *, after: int
-) -> dict[str, Any]:
-    return {
-        "task_id": task.id,
-        "status": task.status,
-        "contract": task.contract,
-        "steps": [{**_STEP.to_json(step_reply(step)), "result": step.result} for step in steps],
-        "decisions": [_DECISION.to_json(decision) for decision in decisions],
-        "next_after": decisions[-1].id if decisions else after,
-    }

@@ -4,7 +4,7 @@ A field's `shape` is its JSON Schema in the OpenAPI document.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -72,6 +72,26 @@ class UtcDateTime(fields.AwareDateTime):
             return value_in_zone.astimezone(UTC)
         except OverflowError as error:
             raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
+
+
+class CommaList(fields.Field[tuple[str, ...]]):
+    """Some of the `known` words, separated by commas; a word that occurs twice counts once."""
+
+    def __init__(self, known: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.known = tuple(known)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The JSON Schema of the text."""
+        word = "|".join(self.known)
+        return {"type": "string", "pattern": f"^({word})(,({word}))*$"}
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
+        words = str(value)[:MAX_TEXT_CHARACTERS].split(",")
+        if not set(words) <= set(self.known):
+            raise ValidationError(f"Must be some of these, separated by commas: {', '.join(self.known)}.")
+        return tuple(dict.fromkeys(words))
 
 
 class JsonObject(fields.Field[dict[str, Any]]):

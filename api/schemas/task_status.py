@@ -7,6 +7,7 @@ from marshmallow import fields, validate
 
 from api.schemas.fields import Timestamp
 from api.schemas.responses import ResponseSchema, one_of, status_field, task_id_field
+from orchestrator.memory.task_lists import TaskLine
 from orchestrator.memory.tasks import OpenApproval, StepRecord, TaskRecord, Waits
 from orchestrator.models.approval import ApprovalKind
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
@@ -114,7 +115,7 @@ class StepSchema(ResponseSchema):
 
 
 class TaskSummarySchema(ResponseSchema):
-    """A task in a list."""
+    """A task in a list; `waiting` is the number of its pending approvals, a cost of null is unknown."""
 
     task_id = task_id_field()
     status = status_field()
@@ -122,10 +123,16 @@ class TaskSummarySchema(ResponseSchema):
     goal = fields.String()
     priority = _priority_field()
     percentage = fields.Integer(validate=_PERCENT)
+    completed_steps = fields.Integer()
+    total_steps = fields.Integer()
+    waiting = fields.Integer()
+    tokens_used = fields.Integer()
+    cost_dollars = fields.Float(allow_none=True)
     created_at = Timestamp()
     updated_at = Timestamp()
     completed_at = Timestamp(allow_none=True)
     failed_at = Timestamp(allow_none=True)
+    processing_time_ms = fields.Integer(allow_none=True)
 
 
 class OpenApprovalSchema(ResponseSchema):
@@ -143,11 +150,12 @@ class StatusSchema(ResponseSchema):
     """A task: its progress, its result, and its steps; `retry_of` is the task that it repeats.
 
     `waiting_for` names arms with queued steps that no worker serves now, `approvals` what a person is asked; `message`
-    says the same in words.
+    says the same in words. `event_seq` is the number of the task's last event: the steps are as they were after it.
     """
 
     task_id = task_id_field()
     status = status_field()
+    event_seq = fields.Integer()
     phase = _phase_field()
     goal = fields.String()
     priority = _priority_field()
@@ -186,6 +194,7 @@ def task_status(
     return _STATUS.to_json(
         {
             **_summary(task),
+            "event_seq": task.event_seq,
             "progress": progress,
             "waiting_for": waits.arms,
             "approvals": waits.approvals,
@@ -201,7 +210,7 @@ def task_status(
             "metadata": None if seconds is None else _metadata(task, steps, seconds),
             "cache": task.cache,
             "steps": [step_reply(step) for step in steps],
-            "processing_time_ms": None if seconds is None else round(seconds * 1000),
+            "processing_time_ms": _duration_ms(task),
         }
     )
 
@@ -213,9 +222,9 @@ def _wait(asked: OpenApproval) -> str:
     return f"step {asked.step} is waiting for {what}{by} until {until}"
 
 
-def task_summary(task: TaskRecord) -> dict[str, Any]:
+def task_summary(task: TaskLine) -> dict[str, Any]:
     """Return a task as lists show it."""
-    return _SUMMARY.to_json(_summary(task))
+    return _SUMMARY.to_json({**vars(task), **_summary(task), "processing_time_ms": _duration_ms(task)})
 
 
 def step_reply(step: StepRecord) -> dict[str, Any]:
@@ -245,7 +254,7 @@ def step_reply(step: StepRecord) -> dict[str, Any]:
     }
 
 
-def _summary(task: TaskRecord) -> dict[str, Any]:
+def _summary(task: TaskRecord | TaskLine) -> dict[str, Any]:
     completed = task.status == TaskStatus.COMPLETED
     failed = task.status == TaskStatus.FAILED
     return {
@@ -289,5 +298,10 @@ def _arms_used(task: TaskRecord, steps: Sequence[StepRecord]) -> list[str]:
     return list(dict.fromkeys(arms))
 
 
-def _duration_seconds(task: TaskRecord) -> float | None:
+def _duration_seconds(task: TaskRecord | TaskLine) -> float | None:
     return (task.finished_at - task.created_at).total_seconds() if task.finished_at else None
+
+
+def _duration_ms(task: TaskRecord | TaskLine) -> int | None:
+    seconds = _duration_seconds(task)
+    return None if seconds is None else round(seconds * 1000)

@@ -21,21 +21,71 @@ from orchestrator.models.execution_state import TaskStatus
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _POLL_SECONDS = 1.0
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _GOAL_WIDTH = 60
 _MOST_LISTED = 10_000
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "processing": "cyan"}
 
 
+def _read_time(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    """Return the time that a text names, an age (90m, 2h, 3d) or a date with or without a time, as ISO 8601."""
+    if text is None:
+        return None
+    if age := re.fullmatch(r"(\d{1,6})([mhd])", text.strip()):
+        return (datetime.now(UTC) - timedelta(seconds=int(age[1]) * _SECONDS[age[2]])).isoformat()
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no time: write an age (90m, 2h, 3d) or a date (2026-11-28)"
+        ) from None
+    return (found if found.tzinfo else found.astimezone()).isoformat()
+
+
+def _read_span(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """Return the seconds in a text such as 90s, 5m, 2h or 3d."""
+    if text is None:
+        return None
+    span = re.fullmatch(r"(\d{1,6})([smhd]?)", text.strip())
+    if span is None:
+        raise click.BadParameter(f"{text!r} is no span of time: write 90s, 5m, 2h or 3d")
+    return int(span[1]) * _SECONDS[span[2] or "s"]
+
+
 @click.command("list")
 @click.option(
     "--status",
-    type=click.Choice([status.value for status in TaskStatus]),
-    help="Only tasks with this status.  [default: all]",
+    metavar="STATUS,...",
+    help=f"Only tasks with one of these: {', '.join(TaskStatus)}.  [default: all]",
 )
-@click.option("--since", metavar="TIME", help="Only tasks submitted since: 2h, 3d or 2026-11-28T12:00Z.")
+@click.option(
+    "--from",
+    "--since",
+    "from",
+    metavar="TIME",
+    callback=_read_time,
+    help="Only tasks submitted since: 2h, 3d or 2026-11-28T12:00Z.",
+)
+@click.option("--to", metavar="TIME", callback=_read_time, help="Only tasks submitted before.")
 @click.option("--goal", metavar="TEXT", help="Only tasks whose goal has this text.")
 @click.option("--arm", help="Only tasks with a step of this arm.")
 @click.option("--recipe", help="Only tasks planned by this recipe.")
+@click.option(
+    "--min-duration",
+    metavar="SPAN",
+    callback=_read_span,
+    help="Only tasks that ran for this long, until now if they are open: 90s, 5m, 2h.",
+)
+@click.option(
+    "--min-cost", type=click.FloatRange(min=0), metavar="USD", help="Only tasks that cost this much."
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["newest", "oldest", "longest", "dearest", "updated"]),
+    default="newest",
+    show_default=True,
+    help="The last three sort the newest 10,000 tasks.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, _MOST_LISTED),
@@ -45,16 +95,16 @@ _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "proce
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def list_tasks(access: ServerOptions, /, limit: int, as_json: bool, **filters: str | None) -> None:
+def list_tasks(access: ServerOptions, /, limit: int, as_json: bool, **filters: str | float | None) -> None:
     """List the tasks of the token's tenant, newest first: id, status, progress, age, goal."""
-    if since := filters["since"]:
-        filters["since"] = _moment(since).isoformat()
     found = list(_tasks(open_client(access), filters, limit=limit))
     if as_json:
         click.echo(json_text(found))
         return
     if not found:
-        fitting = ", ".join(f"{name} {value}" for name, value in filters.items() if value)
+        fitting = ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in filters.items() if value and name != "sort"
+        )
         click.echo("no task" + (f" fits: {fitting}" if fitting else " was submitted yet: octollm run GOAL"))
     now = time.time()
     for task in found:
@@ -153,22 +203,9 @@ def trace(access: ServerOptions, /, task_id: str, kind: str | None, as_json: boo
         click.echo(f"{at:%H:%M:%S}  {place:<8}  {decision['kind']:<10} {_members(decision['data'])}")
 
 
-def _moment(text: str) -> datetime:
-    """Return the time that a text names: an age (90m, 2h, 3d) or a date, with or without a time."""
-    age = re.fullmatch(r"(\d{1,6})([mhd])", text.strip())
-    if age:
-        minutes = int(age[1]) * {"m": 1, "h": 60, "d": 1440}[age[2]]
-        return datetime.now(UTC) - timedelta(minutes=minutes)
-    try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is no time: write an age (90m, 2h, 3d) or a date (2026-11-28)", param_hint="--since"
-        ) from None
-    return found if found.tzinfo else found.astimezone()
-
-
-def _tasks(client: ApiClient, filters: Mapping[str, str | None], *, limit: int) -> Iterator[dict[str, Any]]:
+def _tasks(
+    client: ApiClient, filters: Mapping[str, str | float | None], *, limit: int
+) -> Iterator[dict[str, Any]]:
     cursor: str | None = None
     while limit > 0:
         given = {**filters, "cursor": cursor, "limit": min(limit, 100)}

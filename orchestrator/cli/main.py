@@ -27,7 +27,7 @@ _COMMANDS = {
     "check-plan": ("plan_check", "Say what is wrong with the plan or contract in a file; run nothing."),
     "upload": ("tasks:upload_files", "Upload files and print their ids, to attach them by id."),
     "cancel": ("tasks", "Stop a task."),
-    "retry": ("tasks", "Run a task that has ended again, as a new one that reuses finished steps."),
+    "retry": ("retry", "Run a task that has ended again, as a new one that reuses finished steps."),
     "approvals": ("approvals", "List what waits for a person, and how to decide; --watch follows it."),
     "approve": ("approvals", "Let a step run that waits for approval, unchanged or with edited inputs."),
     "reject": ("approvals", "Refuse a step that waits for approval."),

@@ -58,7 +58,7 @@ def read_decisions(client: ApiClient, task_id: str) -> Decisions:
     """Return the verdict and the calls to models in the task's trace."""
     after, verdict, models = 0, None, []
     while True:
-        page = client.get(f"/v1/tasks/{task_id}/trace?after={after}")
+        page = client.get(f"/v1/tasks/{task_id}/trace?results=false&after={after}")
         for decision in page["decisions"]:
             if decision["kind"] == "verdict":
                 verdict = decision["data"]

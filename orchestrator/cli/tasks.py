@@ -181,20 +181,6 @@ def cancel(access: ServerOptions, /, task_id: str, reason: str, as_json: bool) -
     click.echo(json_text(task) if as_json else f"{task_id} {task['status']}")
 
 
-@click.command(epilog=EXIT_STATUSES)
-@click.argument("task_id", metavar="TASK")
-@click.option(
-    "--from", "from_step", metavar="STEP", help="Run STEP again, and every step that depends on it."
-)
-@_AS_JSON
-@click.pass_obj
-def retry(access: ServerOptions, /, task_id: str, from_step: str | None, as_json: bool) -> None:
-    """Run TASK, which has ended, again as a new task that reuses finished steps; print the new task's id."""
-    body = {"from_step": from_step} if from_step else None
-    accepted = open_client(access).post(f"/v1/tasks/{task_id}/retry", body)
-    click.echo(json_text(accepted) if as_json else accepted["task_id"])
-
-
 @click.command("upload")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=_EXISTING)
 @_AS_JSON

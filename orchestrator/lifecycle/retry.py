@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle.submission import Submitted, plan_message, require_earlier
-from orchestrator.memory import rounds, tasks
+from orchestrator.memory import rounds, steps, tasks
+from orchestrator.memory.rounds import RoundRecord
 from orchestrator.memory.steps import StepOutcome
-from orchestrator.memory.tasks import NewTask, SourceTask
+from orchestrator.memory.tasks import NewTask, SourceTask, TaskRecord
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.execution_state import StepState, TaskStatus
@@ -54,6 +55,7 @@ class RoundReuse:
     feedback: Mapping[str, str] = field(default_factory=dict)
     source: RetrySource | None = None
     again: frozenset[str] = frozenset()
+    outcomes: Sequence[StepOutcome] = ()
 
 
 def retry(
@@ -108,19 +110,49 @@ def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | 
     again = {step.id for step in plan.steps if step.id not in done.keys() | skipped or step.id == from_step}
     reruns = frozenset(again | descendants(plan, again) | skipped)
     kept = {name: row for name, row in done.items() if name not in reruns}
-    return RoundReuse(
-        reruns, kept, frozenset(row.name for row in outcomes if row.took_effect and row.name in reruns)
-    )
+    repeats = frozenset(row.name for row in outcomes if row.took_effect and row.name in reruns)
+    return RoundReuse(reruns, kept, repeats, outcomes=outcomes)
+
+
+def read_reuse(conn: Connection, plan: Plan, source: RetrySource) -> RoundReuse:
+    """Return which steps of an ended task a retry of it keeps, and which it runs again."""
+    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+    return replace(plan_reuse(plan, outcomes, from_step=source.from_step), source=source)
+
+
+def require_ended(source: SourceTask | TaskRecord) -> None:
+    """Raise InvalidOperation for a task that is still open."""
+    if not TaskStatus(source.status).is_final():
+        raise InvalidOperation(
+            f"{source.id} is still {source.status}; only a task that has ended can be retried."
+        )
+
+
+def source_round(
+    conn: Connection, source: SourceTask | TaskRecord, from_step: str | None
+) -> tuple[RoundRecord, RetrySource] | None:
+    """Return the round whose plan and results a retry reuses; None for a task that was never planned.
+
+    Raises InvalidInput for a `from_step` that there is not.
+    """
+    if not source.round:
+        if from_step is not None:
+            raise InvalidInput.at("from_step", f"{source.id} was never planned, so it has no steps")
+        return None
+    last = rounds.read(conn, source.id, number=source.round)
+    names = [step.id for step in last.plan.steps]
+    if from_step is not None and from_step not in names:
+        raise InvalidInput.at(
+            "from_step", f"the plan of {source.id} has no such step; it has {', '.join(names)}"
+        )
+    return last, RetrySource(source.id, source.round, from_step)
 
 
 def _hold_ended(conn: Connection, tenant: str, task_id: str) -> SourceTask:
     source = tasks.hold_source(conn, tenant, task_id)
     if source is None:
         raise NotFound(f"There is no task {task_id}.")
-    if not TaskStatus(source.status).is_final():
-        raise InvalidOperation(
-            f"{task_id} is still {source.status}; only a task that has ended can be retried."
-        )
+    require_ended(source)
     return source
 
 
@@ -132,14 +164,5 @@ def _contract_of(source: SourceTask) -> Contract:
 
 def _plan_spec(conn: Connection, source: SourceTask, from_step: str | None) -> dict[str, object]:
     """Return the spec of the new plan row: which plan to reuse, or {} when the ended task was never planned."""
-    if not source.round:
-        if from_step is not None:
-            raise InvalidInput.at("from_step", f"{source.id} was never planned, so it has no steps")
-        return {}
-    plan = rounds.read(conn, source.id, number=source.round).plan
-    names = [step.id for step in plan.steps]
-    if from_step is not None and from_step not in names:
-        raise InvalidInput.at(
-            "from_step", f"the plan of {source.id} has no such step; it has {', '.join(names)}"
-        )
-    return RetrySource(source.id, source.round, from_step).to_spec()
+    found = source_round(conn, source, from_step)
+    return found[1].to_spec() if found else {}

@@ -5,11 +5,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
 from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, Stopped
+
+N = TypeVar("N", int, Decimal)
 
 _SQL = sql.load(__file__)
 _WAIT_SECONDS = 1.0
@@ -47,6 +50,21 @@ class Balance:
     cost_after: Decimal | None
     max_tokens: int
     max_cost: Decimal
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What calls used; None where it is not known."""
+
+    tokens: int | None = 0
+    dollars: Decimal | None = Decimal(0)
+
+    def __add__(self, other: "Spent") -> "Spent":
+        """Return the sum, which is not known where a part of it is not."""
+        return Spent(_sum(self.tokens, other.tokens), _sum(self.dollars, other.dollars))
+
+
+UNKNOWN: Final = Spent(None, None)
 
 
 @dataclass(frozen=True)
@@ -137,11 +155,21 @@ def entries(conn: Connection, task_id: str) -> list[LedgerEntry]:
     return [LedgerEntry(*row) for row in conn.exec_driver_sql(_SQL["entries"], {"task_id": task_id})]
 
 
+def spent_by_row(conn: Connection, ids: Sequence[str]) -> dict[str, Spent]:
+    """Return what the settled calls of rows of steps used, by the row's id; nothing of a row without calls."""
+    rows = conn.exec_driver_sql(_SQL["spent_by_row"], {"ids": list(ids)})
+    return {row.step_id: Spent(row.tokens, row.cost) for row in rows}
+
+
 def room_for(asked: Decimal, *, spent: Decimal, held: Decimal, limit: Decimal) -> Room:
     """Return when a call fits; NEVER if it would not fit even if every open call cost nothing."""
     if spent + asked > limit:
         return Room.NEVER
     return Room.LATER if spent + held + asked > limit else Room.NOW
+
+
+def _sum(one: N | None, other: N | None) -> N | None:
+    return None if one is None or other is None else one + other
 
 
 def _first_fitting(account: BudgetTotals, sizes: Sequence[Size]) -> int:

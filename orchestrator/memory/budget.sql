@@ -124,3 +124,11 @@ FROM ledger l
 JOIN steps s ON s.id = l.step_id
 WHERE l.task_id = %(task_id)s
 ORDER BY l.reserved_at, l.step_id, l.attempt, l.call;
+
+-- name: spent_by_row
+-- Sum what the settled calls of rows used, by row; a row without calls is left out. A cost is null if one is not known.
+SELECT step_id, sum(spent_tokens)::bigint AS tokens,
+    CASE WHEN bool_and(spent_cost IS NOT NULL) THEN sum(spent_cost) END AS cost
+FROM ledger
+WHERE step_id = ANY(%(ids)s) AND settled_at IS NOT NULL
+GROUP BY step_id;

@@ -17,8 +17,6 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.ids import step_id
 from orchestrator.models.task_contract import Contract
 
-MAX_SEEN = 2_000
-"""A filtered page looks at so many tasks at most."""
 _SQL = sql.load(__file__)
 _SUBMIT = Prepared(
     "octollm_submit",
@@ -56,7 +54,7 @@ class TaskRecord:
     """A row of tasks; `result` and `error` have the shapes that the HTTP API returns.
 
     `cache` is {layer, source_task_id, age_seconds} if the result comes, or will come, from another task. `plans` is how
-    many plans it had, where one task is read; in a list at most 1.
+    many plans it had.
     """
 
     id: str
@@ -94,7 +92,8 @@ class StepRecord:
     """The latest row of a step; `reused_from` is the task that did the work, if it was another.
 
     A step that is not `is_planned` is one of an earlier plan, which the task's present plan does not have. `items`
-    counts the items of a for_each by their state.
+    counts the items of a for_each by their state. `event_seq` is the number of the task's last event when the row was
+    read.
     """
 
     id: str
@@ -112,6 +111,7 @@ class StepRecord:
     reused_from: str | None
     is_planned: bool = True
     items: dict[str, int] | None = None
+    event_seq: int = 0
 
 
 @dataclass(frozen=True)
@@ -262,50 +262,6 @@ def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRecord | None:
     """Return the tenant's task; None if there is none, or it is another tenant's."""
     rows = _tasks(conn.exec_driver_sql(_SQL["find_task"], {"tenant": tenant, "task_id": task_id}))
     return rows[0] if rows else None
-
-
-@dataclass(frozen=True)
-class TaskFilter:
-    """Which tasks to list: all members that are set must fit.
-
-    `goal` is a part of the goal, in any case of letters; `arm` did a step, `recipe` made the plan.
-    """
-
-    status: str | None = None
-    since: datetime | None = None
-    goal: str | None = None
-    arm: str | None = None
-    recipe: str | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Return whether an index finds what fits."""
-        return not (self.since or self.goal or self.arm or self.recipe)
-
-
-ALL_TASKS = TaskFilter()
-
-
-def list_tasks(
-    conn: Connection,
-    tenant: str,
-    *,
-    wanted: TaskFilter = ALL_TASKS,
-    limit: int = 50,
-    before: str | None = None,
-) -> tuple[list[TaskRecord], str | None]:
-    """Return the tenant's tasks, newest first, with ids below `before`, and the cursor of the next page or None.
-
-    Except by status, a page looks at MAX_SEEN tasks and may hold fewer than `limit` though others follow.
-    """
-    values = {"tenant": tenant, "limit": limit + 1, "before": before, "window": MAX_SEEN, **vars(wanted)}
-    name = "list_tasks" if wanted.is_plain else "find_tasks"
-    found = _tasks(conn.exec_driver_sql(_SQL[name], values))
-    if len(found) > limit:
-        return found[:limit], found[limit - 1].id
-    last = None if wanted.is_plain else conn.exec_driver_sql(_SQL["last_seen"], values).one_or_none()
-    goes_on = last is not None and (wanted.since is None or last.created_at >= wanted.since)
-    return found, last.id if last is not None and goes_on else None
 
 
 def count_open(conn: Connection, tenant: str, *, limit: int) -> int:

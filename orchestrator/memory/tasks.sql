@@ -67,51 +67,6 @@ SELECT t.*, contract ->> 'goal' AS goal,
 FROM tasks t
 WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s;
 
--- name: list_tasks
--- Read a tenant's tasks, newest first, below an id.
-SELECT t.*, contract ->> 'goal' AS goal, least(t.round, 1) AS plans
-FROM tasks t
-WHERE t.tenant = %(tenant)s
-    AND (%(status)s::text IS NULL OR t.status = %(status)s)
-    AND (%(before)s::text IS NULL OR t.id < %(before)s)
-ORDER BY t.id DESC
-LIMIT %(limit)s;
-
--- name: find_tasks
--- Read those of a tenant's next tasks that fit, newest first, below an id. Only `window` tasks are looked at, so that a
--- rare text can't scan a long history.
-SELECT t.*, contract ->> 'goal' AS goal, least(t.round, 1) AS plans
-FROM (
-    SELECT *
-    FROM tasks
-    WHERE tenant = %(tenant)s
-        AND (%(status)s::text IS NULL OR status = %(status)s)
-        AND (%(before)s::text IS NULL OR id < %(before)s)
-    ORDER BY id DESC
-    LIMIT %(window)s
-) t
-WHERE (%(since)s::timestamptz IS NULL OR t.created_at >= %(since)s)
-    AND (%(goal)s::text IS NULL OR strpos(lower(contract ->> 'goal'), lower(%(goal)s)) > 0)
-    AND (%(arm)s::text IS NULL OR EXISTS (
-        SELECT FROM steps s WHERE s.task_id = t.id AND s.kind = 'step' AND s.arm = %(arm)s
-    ))
-    AND (%(recipe)s::text IS NULL OR contract ->> 'recipe' = %(recipe)s OR EXISTS (
-        SELECT FROM rounds r WHERE r.task_id = t.id AND r.plan -> 'provenance' ->> 'recipe' = %(recipe)s
-    ))
-ORDER BY t.id DESC
-LIMIT %(limit)s;
-
--- name: last_seen
--- Read the id and the age of the last task that find_tasks looks at, if there may be others behind it.
-SELECT id, created_at
-FROM tasks
-WHERE tenant = %(tenant)s
-    AND (%(status)s::text IS NULL OR status = %(status)s)
-    AND (%(before)s::text IS NULL OR id < %(before)s)
-ORDER BY id DESC
-OFFSET %(window)s - 1
-LIMIT 1;
-
 -- name: count_open
 -- Count a tenant's open tasks up to a limit.
 SELECT count(*)
@@ -124,7 +79,8 @@ FROM (
 -- name: steps_of
 -- Read the latest row of every step, in the plan's order. A reused result is read from its own row. A task that was
 -- planned again has rows of steps that its plan no longer has. Before the task has a plan these are the steps that
--- began early. Of a step with for_each the items are counted by state.
+-- began early. Of a step with for_each the items are counted by state. Each row has the number of the task's last
+-- event, of the same snapshot.
 SELECT latest.*, CASE
     WHEN t.round <= 1 THEN true
     ELSE EXISTS (
@@ -141,7 +97,7 @@ END AS is_planned, (
         GROUP BY i.state
     ) counted
     WHERE latest.spec ->> 'part' = 'gather'
-) AS items
+) AS items, t.event_seq
 FROM tasks t, (
     SELECT DISTINCT ON (s.name)
         s.id, s.round, s.name, s.arm, s.state, s.attempt, s.failures, s.spec, coalesce(s.result, origin.result),

@@ -25,6 +25,11 @@ def new_task_id() -> TaskId:
     return TaskId("task_" + _time_ordered())
 
 
+def first_task_id(at: float) -> str:
+    """Return the least id of a task made at `at`, in seconds since 1970; of times out of range, the nearest one's."""
+    return "task_" + _base62(min(max(int(at * 1000), 0), 62**8 - 1)) + "0" * 8
+
+
 def new_plan_id() -> PlanId:
     """Return `plan_` and 16 base62 characters, time-ordered like a task id."""
     return PlanId("plan_" + _time_ordered())

@@ -105,21 +105,24 @@ def _found_in(
             waiting.extend(((*path, index), child) for index, child in enumerate(node))
 
 
-def resolve(value: Any, outputs: Mapping[str, Any], *, item: Any = NO_ITEM) -> Any:
+def resolve(
+    value: Any, outputs: Mapping[str, Any], *, item: Any = NO_ITEM, max_bytes: int = MAX_RESOLVED_BYTES
+) -> Any:
     """Return `value` with each reference replaced by the part of `outputs` (by step), or of the item, that it names.
 
     What is put in is not searched for references: outputs and items are data. Each reference counts as a copy, because
     writing the value copies it. Raises InvalidStepInput when a step has no output and the reference no default, a
-    pointer names no member, or all copies together take more than MAX_RESOLVED_BYTES.
+    pointer names no member, or all copies together take more than `max_bytes`.
     """
-    return _Resolver(outputs, item).resolve(value)
+    return _Resolver(outputs, item, max_bytes).resolve(value)
 
 
 class _Resolver:
-    def __init__(self, outputs: Mapping[str, Any], item: Any) -> None:
+    def __init__(self, outputs: Mapping[str, Any], item: Any, max_bytes: int) -> None:
         self._outputs = outputs
         self._item = item
-        self._left = MAX_RESOLVED_BYTES
+        self._max_bytes = max_bytes
+        self._left = max_bytes
 
     def resolve(self, value: Any) -> Any:
         if is_reference(value) or is_item(value):
@@ -148,7 +151,7 @@ class _Resolver:
             self._left -= _NODE_BYTES + (len(node) if isinstance(node, str) else 0)
             if self._left < 0:
                 raise InvalidStepInput(
-                    f"the values that the inputs refer to take more than {MAX_RESOLVED_BYTES} bytes in all: refer to "
+                    f"the values that the inputs refer to take more than {self._max_bytes} bytes in all: refer to "
                     "less of them, by a pointer, or fewer times"
                 )
             if isinstance(node, dict):

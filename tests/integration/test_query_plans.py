@@ -242,6 +242,18 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "since": "2026-01-01",
         "window": 2000,
     }
+    texts |= {
+        "sort": "longest",
+        "statuses": ["completed", "failed"],
+        "from": "2026-01-01",
+        "to": "2027-01-01",
+        "min_cost": 1,
+        "min_duration": 1,
+        "above": task_id,
+        "below": task_id,
+        "key": 1,
+        "key_id": task_id,
+    }
     texts |= {"source_id": task_id, "leader_id": task_id, "retry_id": task_id, "source_task_id": task_id}
     texts |= {"max_tokens": 1, "max_cost_dollars": "1", "environment": "live", "urgency": ["low", "medium"]}
     texts |= {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.routes.task_contract import TaskRequestSchema, read_contract
-from api.routes.tasks import TaskListQuerySchema
+from api.routes.task_lists import TaskListQuerySchema
 from api.schemas.fields import UtcDateTime
 from api.schemas.requests import read
 from orchestrator.cache.exact import key_of, key_parts

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.memory import tasks
+from orchestrator.memory import task_lists
 from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
 
@@ -73,7 +73,7 @@ def test_a_secret_in_a_parameter_is_redacted(call: Caller) -> None:
 
 
 def test_tasks_are_listed_by_goal_recipe_arm_and_age(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "MAX_SEEN", 3)
+    monkeypatch.setattr(task_lists, "MAX_SEEN", 3)
     plan = [{"id": "a", "arm": "executor", "action": "wait", "inputs": {"seconds": 0}}]
     ids = [
         call("POST", "/v1/tasks", json={"goal": f"Wait {n}", "plan": plan}).json["task_id"] for n in range(5)

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.models.verdict import Decision
 from tests.integration.api.assertions import assert_problem, assert_status
-from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.api.conftest import AsCaller, Caller, Octollm
 from tests.integration.kit import Engineer, verdict, wait_step
 
 
@@ -90,3 +90,63 @@ def test_a_retry_needs_the_scope_task_submit(as_caller: AsCaller, ended: str) ->
     reader = as_caller(scopes=("task:read", "task:cancel"))
 
     assert reader("POST", f"/v1/tasks/{ended}/retry").status_code == 403
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(
+    call: Caller, engineer: Engineer, ended: str
+) -> None:
+    key = {"Idempotency-Key": "look"}
+    before = _written(engineer)
+
+    answer = call("POST", f"/v1/tasks/{ended}/retry", json={"from": "b", "dry_run": True}, headers=key)
+
+    assert answer.status_code == 200
+    assert answer.json == {
+        "is_planned": True,
+        "reused": [{"step_id": "a", "arm_id": "executor", "task_id": ended}],
+        "runs": [
+            {
+                "step_id": "b",
+                "arm_id": "executor",
+                "action": "wait",
+                "reason": "from_step",
+                "asks": False,
+                "items": None,
+                "estimated_tokens": 0,
+                "estimated_cost_dollars": 0.0,
+            }
+        ],
+        "judge": {"estimated_tokens": 0, "estimated_cost_dollars": 0.0},
+        "estimated_tokens": 0,
+        "estimated_cost_dollars": 0.0,
+    }
+    assert _written(engineer) == before
+    assert call("POST", f"/v1/tasks/{ended}/retry", headers=key).status_code == 202
+
+
+def test_a_dry_run_refuses_what_the_retry_refuses(
+    call: Caller, as_caller: AsCaller, engineer: Engineer
+) -> None:
+    task_id = engineer.start(wait_step("a"))
+    dry = {"dry_run": True}
+
+    assert_problem(call("POST", f"/v1/tasks/{task_id}/retry", json=dry), 409, "invalid_operation")
+    reader, other = as_caller(scopes=("task:read",)), as_caller(tenant="umbrella")
+    assert reader("POST", f"/v1/tasks/{task_id}/retry", json=dry).status_code == 403
+    assert other("POST", f"/v1/tasks/{task_id}/retry", json=dry).status_code == 404
+
+
+def test_the_command_prints_what_would_run(octollm: Octollm, ended: str) -> None:
+    status, printed = octollm("retry", ended, "--from", "b", "--dry-run")
+
+    assert status == 0
+    assert printed.splitlines() == [
+        f"reuse  a  executor, from {ended}",
+        "run    b  executor.wait, as asked",
+        "before they used 0 tokens, for $0.0000",
+    ]
+
+
+def _written(engineer: Engineer) -> list[int]:
+    tables = ("tasks", "rounds", "steps", "events", "traces", "ledger", "submissions")
+    return [engineer.ask(f"SELECT count(*) AS n FROM {table}")[0]["n"] for table in tables]

@@ -9,14 +9,14 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
-from api.middleware import auth, context
-from orchestrator.auth.credential import SCOPES, sign_token
+from api.middleware import auth, context, task_access
+from orchestrator.auth.credential import SCOPES, Principal, sign_token
 from orchestrator.lifecycle import backpressure
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.assertions import assert_problem, assert_status, assert_time
 from tests.integration.api.conftest import Caller
-from tests.integration.kit import Engineer, sent_by, verdict, wait_step
+from tests.integration.kit import TENANT, Engineer, sent_by, verdict, wait_step
 
 TYPED = {"__type__": "uuid", "__value__": "zzz"}
 
@@ -113,6 +113,23 @@ def test_a_task_has_the_published_shape_in_every_state(call: Caller, engineer: E
     assert names == ["queued", "processing", "completed", "failed", "cancelled"]
 
 
+def test_a_status_has_the_number_of_the_event_after_which_it_was_so(
+    app: Flask, call: Caller, engineer: Engineer
+) -> None:
+    task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
+    me = Principal(TENANT, "key", frozenset(SCOPES), "me")
+    with app.app_context():
+        before = task_access.find_task(me, task_id)
+        engineer.do(task_id, "a")
+        # an event came after the task was read, and before its steps are
+        between = task_access.read_status(before)
+    status = call("GET", f"/v1/tasks/{task_id}").json
+
+    assert between == status
+    assert status["event_seq"] == len(engineer.events(task_id)) > before.event_seq
+    assert [step["status"] for step in status["steps"]] == ["done", "queued"]
+
+
 def test_progress_counts_the_steps_that_are_done(call: Caller, engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
     engineer.do(task_id, "a", output={"summary": "a is done"})
@@ -168,6 +185,8 @@ def test_a_trace_has_the_decisions_in_order_and_in_pages(call: Caller, engineer:
     assert {"plan", "route", "attempt", "verdict", "end"} <= set(kinds)
     assert first["decisions"] + rest["decisions"] == trace["decisions"]
     assert trace["steps"][0]["result"]["status"] == "done"
+    brief = call("GET", f"/v1/tasks/{task_id}/trace?results=false").json
+    assert brief == {**trace, "steps": [{**step, "result": None} for step in trace["steps"]]}
 
 
 def test_tasks_are_listed_newest_first_in_pages(call: Caller) -> None:

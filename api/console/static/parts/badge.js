@@ -26,10 +26,19 @@ const LOOKS = {
 };
 
 /**
+ * Return the colour of a state, as a class, and its sign.
+ * @param {string} state
+ * @returns {[tone: string, glyph: string]}
+ */
+export function lookOf(state) {
+  return (Object.hasOwn(LOOKS, state) && LOOKS[state]) || ["idle", "•"];
+}
+
+/**
  * @param {{state: string, label?: string, title?: string}} props label: the word to show instead of the state
  */
 export function Badge({ state, label, title }) {
-  const [tone, glyph] = LOOKS[state] ?? ["idle", "•"];
+  const [tone, glyph] = lookOf(state);
   return html`<span class=${`badge ${tone}`} title=${title}
     ><span aria-hidden="true">${glyph}</span>${label ?? state.replaceAll("_", " ")}</span
   >`;
