@@ -3,6 +3,9 @@ import { session } from "../session.js";
 import { useEffect, useRef, useState } from "../vendor.js";
 import { emptyDraft } from "./contract.js";
 
+/** @typedef {import("./contract.js").Draft} Draft */
+/** Members to change, or a function that returns them. @typedef {Partial<Draft> | ((before: Draft) => Partial<Draft>)} Change */
+
 const SAVED_AFTER_MS = 300;
 
 /** Return the name of the tenant's draft: another tenant that signs in in the same tab does not see it. */
@@ -10,7 +13,7 @@ function storageName() {
   return `octollm.new-task.${session.value?.tenant ?? ""}`;
 }
 
-/** @param {string} name @returns {import("./contract.js").Draft} */
+/** @param {string} name @returns {Draft} */
 function stored(name) {
   try {
     const found = JSON.parse(sessionStorage.getItem(name) ?? "null");
@@ -22,7 +25,7 @@ function stored(name) {
 
 /**
  * Return the draft, a function that changes members of it, and one that begins a new one.
- * @returns {[import("./contract.js").Draft, (change: Partial<import("./contract.js").Draft>) => void, () => void]}
+ * @returns {[Draft, (change: Change) => void, () => void]}
  */
 export function useDraft() {
   const name = useRef(storageName()).current;
@@ -49,8 +52,8 @@ export function useDraft() {
       save();
     };
   }, []);
-  const change = (/** @type {Partial<import("./contract.js").Draft>} */ members) =>
-    setDraft((before) => ({ ...before, ...members }));
+  const change = (/** @type {Change} */ members) =>
+    setDraft((before) => ({ ...before, ...(typeof members === "function" ? members(before) : members) }));
   const drop = () => {
     isDropped.current = true;
     sessionStorage.removeItem(name);

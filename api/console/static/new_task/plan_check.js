@@ -13,11 +13,11 @@ const PAUSE_MS = 400;
 
 /**
  * Return the last answer, whether it is about the contract as it is now, and why the last check failed.
- * @param {Record<string, any> | null} contract null: nothing to check now
+ * @param {Record<string, any>} contract
  * @returns {{checked: Checked | null, isCurrent: boolean, failure: Error | null}}
  */
 export function usePlanCheck(contract) {
-  const text = contract && JSON.stringify(contract);
+  const text = JSON.stringify(contract);
   const [answer, setAnswer] = useState(/** @type {{text: string, checked: Checked} | null} */ (null));
   const [failure, setFailure] = useState(/** @type {Error | null} */ (null));
   const wanted = useRef(text);
@@ -34,7 +34,7 @@ export function usePlanCheck(contract) {
 
 class Checker {
   /**
-   * @param {() => string | null} wanted the contract as it is now
+   * @param {() => string} wanted the contract as it is now
    * @param {(answer: {text: string, checked: Checked}) => void} onAnswer
    * @param {(failure: Error | null) => void} onFailure
    */
@@ -63,7 +63,7 @@ class Checker {
 
   async check() {
     const text = this.wanted();
-    if (this.isBusy || this.isStopped || text === null || text === this.done) return;
+    if (this.isBusy || this.isStopped || text === this.done) return;
     this.isBusy = true;
     let pauseMs = PAUSE_MS;
     try {

@@ -84,7 +84,7 @@ function ParameterField({ parameter, value, messages, onInput }) {
   </div>`;
 }
 
-/** @param {any} value */
+/** @param {any} value @returns {string} */
 function textOf(value) {
   if (Array.isArray(value)) return value.map(textOf).join(",");
   return typeof value === "string" ? value : JSON.stringify(value);
