@@ -100,12 +100,13 @@ def authenticate(token: str) -> Principal:
     Raises InvalidCredential for anything but a valid JWT, RateLimited after too many calls.
     """
     with rate_limit.counting_failures():
-        principal = audit.record_principal(_verified(token))
+        principal = audit.record_principal(identify(token))
     rate_limit.charge(principal)
     return principal
 
 
-def _verified(token: str) -> Principal:
+def identify(token: str) -> Principal:
+    """Return the caller that `token` belongs to, without a charge. Raises InvalidCredential."""
     if credential.parse_api_key(token):
         raise InvalidCredential(
             "An API key is not accepted here; exchange it for a token with POST /v1/auth/token.",

@@ -6,8 +6,18 @@ from flask import Response, g, request
 
 from orchestrator.models.errors import Forbidden
 
-NAME = "octollm_session"
+_NAME = "octollm_session"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def name() -> str:
+    """Return the cookie's name at the host of the current request.
+
+    It has the port, since browsers keep the cookies of a host's ports together: two servers on one machine would
+    otherwise sign each other's users out.
+    """
+    port = urlsplit(f"//{request.host}").port
+    return f"{_NAME}_{port}" if port else _NAME
 
 
 def presented() -> str | None:
@@ -15,7 +25,7 @@ def presented() -> str | None:
 
     Raises Forbidden for a request that may change something, or upgrades to a WebSocket, from another origin.
     """
-    token = request.cookies.get(NAME)
+    token = request.cookies.get(name())
     if not token:
         return None
     if request.method not in _SAFE_METHODS or "Upgrade" in request.headers:
@@ -47,7 +57,7 @@ def require_own_origin() -> None:
 def put(response: Response, token: str, *, max_age_seconds: int) -> None:
     """Make the browser keep the token; no script can read it, and no other site's request carries it."""
     response.set_cookie(
-        NAME,
+        name(),
         token,
         max_age=max_age_seconds,
         path="/",
@@ -59,7 +69,7 @@ def put(response: Response, token: str, *, max_age_seconds: int) -> None:
 
 def remove(response: Response) -> None:
     """Make the browser forget the token."""
-    response.delete_cookie(NAME, path="/", secure=_is_secure(), httponly=True, samesite="Strict")
+    response.delete_cookie(name(), path="/", secure=_is_secure(), httponly=True, samesite="Strict")
 
 
 def _is_secure() -> bool:

@@ -1,6 +1,6 @@
 """Serves the console: one page for all its addresses, and its scripts and styles under /console/."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from flask import Blueprint, Flask, Response, request, send_from_directory
 from werkzeug.exceptions import HTTPException, NotFound
@@ -75,8 +75,10 @@ def page(name: str = "") -> Response:
 @public
 def asset(name: str) -> Response:
     """Return one of the console's files."""
-    media_type = _TYPES.get(Path(name).suffix)
-    if media_type is None:
+    path = PurePosixPath(name)
+    media_type = _TYPES.get(path.suffix)
+    # a script under a second name would import the others twice
+    if media_type is None or str(path) != name:
         raise NotFound
     return _file(name, media_type)
 

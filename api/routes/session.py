@@ -1,12 +1,13 @@
 """/v1/auth/session: the console's session in a browser. POST signs in, GET tells who is signed in, DELETE signs out."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, jsonify
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api.middleware import audit, body, context, rate_limit, session_cookie
-from api.middleware.auth import authenticate, presented_token, revocation_cache_of
+from api.middleware.auth import authenticate, identify, presented_token, revocation_cache_of
 from api.schemas.fields import Timestamp
 from api.schemas.operation import describes, public
 from api.schemas.requests import RequestSchema, read
@@ -15,7 +16,7 @@ from orchestrator.auth import credential, sign_in_code
 from orchestrator.auth.credential import Principal
 from orchestrator.chord.database import statement
 from orchestrator.memory import keys
-from orchestrator.models.errors import InvalidCredential
+from orchestrator.models.errors import InvalidCredential, Unauthenticated
 
 SESSION_SECONDS = 12 * 3600
 
@@ -98,6 +99,8 @@ def show() -> Response:
 def sign_out() -> Response:
     """Remove the cookie; without a session do nothing."""
     session_cookie.require_own_origin()
+    with suppress(Unauthenticated):
+        audit.record_principal(identify(presented_token()))
     response = Response(status=204)
     session_cookie.remove(response)
     return response

@@ -42,6 +42,7 @@ _COMMANDS = {
     "tools": ("tools", "Add MCP servers as arms; approve what their tools have become."),
     "models": ("models", "List the models: server, price, capabilities, speed; `models test` asks each one."),
     "up": ("up", "Start everything on this machine and run until Ctrl-C."),
+    "console": ("console", "Print a link that signs in to the console once."),
     "demo": ("demo", "Start everything, audit a Python package, print the verdict, stop everything."),
     "migrate": ("operator", "Bring the database to this release's schema."),
     "keys": ("keys", "Create, revoke and list API keys."),

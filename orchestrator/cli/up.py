@@ -11,6 +11,7 @@ import click
 import orchestrator
 from orchestrator import settings
 from orchestrator.cli.checks import environments
+from orchestrator.cli.console import sign_in_link
 from orchestrator.cli.output import print_env_file
 from orchestrator.devserver import state_directory
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
@@ -71,6 +72,10 @@ def _say(line: str) -> None:
 
 def _guide(stack: Stack, *, flower: bool) -> Iterator[str]:
     """Yield the lines shown after the start: addresses, models or recipes, the next command."""
+    signing = settings.load_signing(stack.environ)
+    link = sign_in_link(stack.url, signing, redis_url=stack.redis_url)
+    yield f"  console {link}"
+    yield "          (signs in once, within 15 minutes; `octollm console` prints a new link)"
     yield f"  API     {stack.url}/v1"
     yield f"  docs    {stack.url}/docs"
     if flower:

@@ -12,6 +12,7 @@
 export const pages = [
   { path: "/tasks", title: "Tasks", nav: "Tasks", load: () => import("./pages/tasks.js") },
   { path: "/", title: "Tasks", load: () => import("./pages/tasks.js") },
+  { path: "/tasks/:id", title: "Task", load: () => import("./pages/task.js") },
   { path: "/new", title: "New task", nav: "New task", scope: "task:submit", load: () => import("./pages/new_task.js") },
   { path: "/sign-in", title: "Sign in", load: () => import("./pages/sign_in.js") },
 ];

@@ -18,11 +18,11 @@ export class EventLog {
   constructor() {
     /** @type {TaskEvent[]} */
     this.events = [];
-    /** @type {State[]} each after a multiple of `spacing` events */
-    this.checkpoints = [initial()];
-    this.spacing = SPACING;
     /** @type {State} the latest one that was asked for */
-    this.last = this.checkpoints[0];
+    this.last = initial();
+    /** @type {State[]} each after a multiple of `spacing` events */
+    this.checkpoints = [this.last];
+    this.spacing = SPACING;
   }
 
   /** @returns {number} the number of the last event */
@@ -51,7 +51,8 @@ export class EventLog {
    */
   stateAt(n) {
     const to = Math.min(this.size, Math.max(0, Math.trunc(n) || 0));
-    let from = this.checkpoints[Math.min(Math.floor(to / this.spacing), this.checkpoints.length - 1)];
+    const place = Math.min(Math.floor(to / this.spacing), this.checkpoints.length - 1);
+    let from = /** @type {State} */ (this.checkpoints[place]);
     if (this.last.seq <= to && this.last.seq > from.seq) from = this.last;
     while (from.seq < to) {
       const next = Math.min(to, (Math.floor(from.seq / this.spacing) + 1) * this.spacing);

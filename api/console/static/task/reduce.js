@@ -241,7 +241,8 @@ function taskEvent(draft, { type, at, data }) {
  */
 function queuePlanner(draft, round, at) {
   const owned = ownRound(draft, round, at);
-  owned.planner = draft.add({ ...newStep("$plan", round), arm: "planner", state: "queued", queuedAt: at });
+  const row = newStep("$plan", round);
+  owned.planner = draft.add(Object.assign(row, { arm: "planner", state: "queued", queuedAt: at, availableAt: at }));
 }
 
 /**

@@ -235,7 +235,8 @@ function latestOf(state, name) {
  * @returns {StepState|undefined}
  */
 function takenEarly(draft, name, became) {
-  if (text(became) === null || became === "dropped") return undefined;
+  const now = text(became);
+  if (now === null || now === "dropped") return undefined;
   const { state } = draft;
   const wanted = state.round + 1;
   const found = state.rounds[0]?.steps[name] ?? newStep(name, 0);
@@ -244,6 +245,6 @@ function takenEarly(draft, name, became) {
     delete draft.own(early, "steps")[name];
     early.open -= Number(isOpen(found.state));
   }
-  const known = isOpen(became) || isFinal(became) ? /** @type {StepState["state"]} */ (became) : found.state;
+  const known = isOpen(now) || isFinal(now) ? /** @type {StepState["state"]} */ (now) : found.state;
   return { ...found, round: wanted, state: known, early: true };
 }

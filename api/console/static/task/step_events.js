@@ -116,7 +116,7 @@ function shownState(step) {
   const spread = step.spread?.state ?? "blocked";
   const counts = step.items?.byState ?? {};
   for (const state of /** @type {const} */ (["running", "waiting", "queued"])) {
-    if (own === state || spread === state || counts[state] > 0) return state;
+    if (own === state || spread === state || (counts[state] ?? 0) > 0) return state;
   }
   return isFinal(spread) ? "held" : spread;
 }
@@ -149,7 +149,7 @@ function move(place, state, at) {
 function count(draft, step, before, after) {
   const items = draft.own(step, "items");
   const counts = draft.own(/** @type {NonNullable<typeof items>} */ (items), "byState");
-  if (counts[before] > 0) counts[before] -= 1;
+  counts[before] = Math.max(0, (counts[before] ?? 0) - 1);
   counts[after] = (counts[after] ?? 0) + 1;
 }
 
@@ -217,21 +217,21 @@ function ownAttempt({ draft, row }, data) {
   if (wanted < 1) return null;
   const attempts = draft.own(row, "attempts");
   const place = attempts.findLastIndex((one) => one.attempt === wanted);
-  if (place >= 0) return draft.own(attempts, place);
-  attempts.push(
-    draft.add({
-      attempt: wanted,
-      worker: null,
-      queuedAt: row.retryAt ?? row.availableAt,
-      startedAt: null,
-      endedAt: null,
-      outcome: null,
-      error: null,
-      retryAt: null,
-      durationMs: null,
-    }),
-  );
-  return attempts[attempts.length - 1];
+  if (place >= 0) return draft.own(attempts, place) ?? null;
+  /** @type {import("./reduce.js").Attempt} */
+  const begun = {
+    attempt: wanted,
+    worker: null,
+    queuedAt: row.retryAt ?? row.availableAt,
+    startedAt: null,
+    endedAt: null,
+    outcome: null,
+    error: null,
+    retryAt: null,
+    durationMs: null,
+  };
+  attempts.push(draft.add(begun));
+  return begun;
 }
 
 /**

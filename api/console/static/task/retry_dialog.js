@@ -1,0 +1,108 @@
+// Shows what a retry would reuse, run and cost, and then starts it.
+import { go } from "../address.js";
+import { send } from "../api_client.js";
+import { count, money } from "../format.js";
+import { CommandLines, curlOf, octollmOf } from "../parts/command_lines.js";
+import { Dialog } from "../parts/dialog.js";
+import { Notice } from "../parts/notice.js";
+import { HeadCell, Table } from "../parts/table.js";
+import { html, useEffect, useRef, useState } from "../vendor.js";
+
+/** @type {Record<string, string>} */
+const REASONS = {
+  from_step: "as asked",
+  failed: "it failed",
+  failed_items: "items of it failed",
+  skipped: "it was skipped",
+  not_done: "it is not done",
+  depends_on: "it depends on one that runs",
+};
+
+/**
+ * @param {{taskId: string, fromStep?: string | null, onClose: () => void}} props fromStep: null runs only what is not done
+ */
+export function RetryDialog({ taskId, fromStep = null, onClose }) {
+  const [from, setFrom] = useState(fromStep);
+  const [preview, setPreview] = useState(/** @type {any} */ (null));
+  const [failure, setFailure] = useState(/** @type {Error | null} */ (null));
+  const [isSending, setSending] = useState(false);
+  const names = useRef(/** @type {string[]} */ ([]));
+  // the same key for the same retry: a second click can't start a second task
+  const keys = useRef(/** @type {Map<string | null, string>} */ (new Map()));
+  const path = `/v1/tasks/${taskId}/retry`;
+  const body = from ? { from_step: from } : {};
+  useEffect(() => {
+    let isShown = true;
+    setPreview(null);
+    send("POST", path, { ...body, dry_run: true }).then(
+      ({ data }) => {
+        if (!isShown) return;
+        if (names.current.length === 0) names.current = [...data.reused, ...data.runs].map((one) => one.step_id);
+        setPreview(data);
+        setFailure(null);
+      },
+      (error) => isShown && setFailure(error),
+    );
+    return () => {
+      isShown = false;
+    };
+  }, [taskId, from]);
+  const start = async () => {
+    setSending(true);
+    const key = keys.current.get(from) ?? randomKey();
+    keys.current.set(from, key);
+    try {
+      const { data } = await send("POST", path, body, { headers: { "Idempotency-Key": key } });
+      go(`/tasks/${data.task_id}`);
+    } catch (error) {
+      setFailure(/** @type {Error} */ (error));
+      setSending(false);
+    }
+  };
+  return html`<${Dialog} title="Retry this task" onClose=${onClose}
+    actions=${html`<button type="button" class="primary" disabled=${!preview || isSending} onClick=${start}>Start the retry</button>`}>
+    <p>A retry is a new task with the same goal and plan. What is done is reused; nothing changes in this task.</p>
+    <p><label for="retry-from">Run again</label>
+      <select id="retry-from" value=${from ?? ""} onChange=${(/** @type {any} */ event) => setFrom(event.currentTarget.value || null)}>
+        <option value="">only what is not done</option>
+        ${(names.current.length > 0 ? names.current : from ? [from] : []).map((name) => html`<option value=${name}>from ${name}</option>`)}
+      </select></p>
+    <${Notice} error=${failure} />
+    ${preview ? html`<${Preview} preview=${preview} />` : failure ? null : html`<p role="status">Asking what would run…</p>`}
+    <${CommandLines} curl=${curlOf("POST", path, body)} cli=${octollmOf("retry", taskId, ...(from ? ["--from", from] : []))} />
+  <//>`;
+}
+
+/** @param {{preview: any}} props */
+function Preview({ preview }) {
+  if (!preview.is_planned) return html`<p>The task was never planned: the retry begins with a plan, at a cost that is not known.</p>`;
+  const head = ["Step", "What happens", "Used before"].map((name) => html`<${HeadCell}>${name}<//>`);
+  return html`
+    <p><strong>${count(preview.runs.length, "step")}</strong> run, <strong>${count(preview.reused.length, "step")}</strong> are reused.
+      Before, what runs used ${preview.estimated_tokens === null ? "? tokens" : count(preview.estimated_tokens, "token")}, ${money(preview.estimated_cost_dollars)}.</p>
+    <${Table} caption="What the retry does" head=${head}>
+      ${preview.runs.map(
+        (/** @type {any} */ step) => html`<tr key=${step.step_id}>
+          <td class="mono">${step.step_id}</td>
+          <td><strong>▶ runs</strong>: ${REASONS[step.reason] ?? step.reason}${itemsOf(step.items)}${step.asks ? html`<br /><strong>◔ a person is asked first</strong>` : null}</td>
+          <td class="number">${step.estimated_tokens === null ? "?" : count(step.estimated_tokens, "token")}, ${money(step.estimated_cost_dollars)}</td>
+        </tr>`,
+      )}
+      ${preview.reused.map(
+        (/** @type {any} */ step) => html`<tr key=${step.step_id}>
+          <td class="mono">${step.step_id}</td><td>↺ reused</td><td class="number">$0</td>
+        </tr>`,
+      )}
+    <//>
+  `;
+}
+
+/** @param {{reused: number, runs: number} | null} items */
+function itemsOf(items) {
+  return items ? `; ${items.runs} of ${count(items.runs + items.reused, "item")}` : "";
+}
+
+function randomKey() {
+  // randomUUID is missing on a page without TLS
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
