@@ -193,7 +193,7 @@ def test_files_are_refused_before_they_are_sent_and_can_be_removed(page: Page) -
 
     page.locator("input[type=file]").first.set_input_files(
         [
-            {"name": f"{name}.txt", "mimeType": "text/plain", "buffer": name.encode()}
+            FilePayload(name=f"{name}.txt", mimeType="text/plain", buffer=name.encode())
             for name in ("one", "two")
         ]
     )
