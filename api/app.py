@@ -22,6 +22,7 @@ from api.routes import (
     approvals,
     arm_statistics,
     arms,
+    budget,
     cancel,
     console,
     dead_letters,
@@ -50,6 +51,7 @@ _ROUTES = (
     session,
     # with the views of tasks
     task_lists,
+    budget,
     waiting,
     cancel,
     dead_letters,

@@ -70,7 +70,8 @@ class CallRecord:
 
     `usage` is None if the provider did not report it, `dollars` if the price is not known. `breaker` is the state of
     the model's circuit breaker afterwards. `is_fake`: our own fake server answered. `first_text_seconds`: the time to
-    the first part of a streamed answer.
+    the first part of a streamed answer. `call` is its number among the attempt's calls in the budget's ledger; None if
+    no budget was charged.
     """
 
     provider: str
@@ -84,6 +85,7 @@ class CallRecord:
     breaker: str = ""
     is_fake: bool = False
     first_text_seconds: float | None = None
+    call: int | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the call as JSON values, for the trace."""
@@ -93,6 +95,7 @@ class CallRecord:
             "outcome": self.outcome,
             "fake": self.is_fake,
             "called": self.was_called,
+            "call": self.call,
             "milliseconds": round(self.seconds * 1000),
             "first_text_milliseconds": round(self.first_text_seconds * 1000)
             if self.first_text_seconds is not None

@@ -234,9 +234,9 @@ class ModelCalls:
         outcome, detail = (error.code, error.message) if error else ("ok", "")
         is_fake = response is not None and response.model.startswith(FAKE)
         first = response.first_text_seconds if response else None
-        name = self._endpoint.name
+        name, number = self._endpoint.name, call.reservation or None
         self._record(
-            CallRecord(*name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake, first)
+            CallRecord(*name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake, first, number)
         )
 
     def _settle(

@@ -79,7 +79,10 @@ class Reservation:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """A call in the ledger; it is open while `settled_at` is None."""
+    """A call in the ledger; it is open while `settled_at` is None.
+
+    `purpose` (the prompt) and `model` (provider:model) are None until the trace has the call.
+    """
 
     step_id: str
     step: str
@@ -92,6 +95,18 @@ class LedgerEntry:
     spent_cost: Decimal | None
     reserved_at: datetime
     settled_at: datetime | None
+    purpose: str | None
+    model: str | None
+
+
+@dataclass(frozen=True)
+class LedgerTotals:
+    """What a task's calls were charged, and what its open calls reserve; a cost is None if a part of it is unknown."""
+
+    settled_tokens: int
+    settled_cost: Decimal | None
+    reserved_tokens: int
+    reserved_cost: Decimal | None
 
 
 Size = tuple[int, Decimal | None]
@@ -150,9 +165,15 @@ def used(conn: Connection, task_id: str) -> tuple[int, Decimal]:
     return tokens, dollars
 
 
-def entries(conn: Connection, task_id: str) -> list[LedgerEntry]:
-    """Return the task's calls in the order of reservation."""
-    return [LedgerEntry(*row) for row in conn.exec_driver_sql(_SQL["entries"], {"task_id": task_id})]
+def entries(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[LedgerEntry]:
+    """Return the task's calls in the order of reservation: at most `limit` after the first `after`."""
+    values = {"task_id": task_id, "after": after, "limit": limit}
+    return [LedgerEntry(*row) for row in conn.exec_driver_sql(_SQL["entries"], values)]
+
+
+def totals(conn: Connection, task_id: str) -> LedgerTotals:
+    """Return the sums of all of the task's calls."""
+    return LedgerTotals(*conn.exec_driver_sql(_SQL["totals"], {"task_id": task_id}).one())
 
 
 def spent_by_row(conn: Connection, ids: Sequence[str]) -> dict[str, Spent]:

@@ -117,13 +117,43 @@ FROM ledger
 WHERE task_id = %(task_id)s;
 
 -- name: entries
--- Read a task's ledger entries in the order of reservation.
-SELECT l.step_id, s.name AS step, s.round, l.attempt, l.call, l.reserved_tokens, l.reserved_cost, l.spent_tokens,
-    l.spent_cost, l.reserved_at, l.settled_at
-FROM ledger l
-JOIN steps s ON s.id = l.step_id
-WHERE l.task_id = %(task_id)s
-ORDER BY l.reserved_at, l.step_id, l.attempt, l.call;
+-- Read a page of a task's ledger entries in the order of reservation, with what the trace says of the calls that have
+-- ended. Reservations are serialised by the task's lock, so that an entry keeps its place in this order.
+WITH page AS (
+    SELECT l.step_id, l.attempt, l.call, l.reserved_tokens, l.reserved_cost, l.spent_tokens, l.spent_cost, l.reserved_at,
+        l.settled_at
+    FROM ledger l
+    WHERE l.task_id = %(task_id)s
+    ORDER BY l.reserved_at, l.step_id, l.attempt, l.call
+    LIMIT %(limit)s OFFSET %(after)s
+), recorded AS (
+    SELECT DISTINCT ON (1, 2, 3) t.payload ->> 'step_id' AS step_id, t.payload ->> 'attempt' AS attempt,
+        sent.call ->> 'call' AS call, t.payload ->> 'purpose' AS purpose,
+        concat_ws(':', sent.call ->> 'provider', sent.call ->> 'model') AS model
+    FROM traces t
+    CROSS JOIN LATERAL jsonb_array_elements(
+        CASE jsonb_typeof(t.payload -> 'attempts') WHEN 'array' THEN t.payload -> 'attempts' END
+    ) AS sent (call)
+    WHERE t.task_id = %(task_id)s AND t.kind = 'model'
+    ORDER BY 1, 2, 3, t.id
+)
+SELECT p.step_id, s.name AS step, s.round, p.attempt, p.call, p.reserved_tokens, p.reserved_cost, p.spent_tokens,
+    p.spent_cost, p.reserved_at, p.settled_at, r.purpose, r.model
+FROM page p
+JOIN steps s ON s.id = p.step_id
+LEFT JOIN recorded r ON r.step_id = p.step_id AND r.attempt = p.attempt::text AND r.call = p.call::text
+ORDER BY p.reserved_at, p.step_id, p.attempt, p.call;
+
+-- name: totals
+-- Sum what a task's calls were charged and what its open calls reserve; a cost is null if a part of it is unknown.
+SELECT coalesce(sum(spent_tokens), 0)::bigint AS settled_tokens,
+    CASE WHEN count(*) FILTER (WHERE settled_at IS NOT NULL AND spent_cost IS NULL) = 0
+        THEN coalesce(sum(spent_cost), 0) END AS settled_cost,
+    coalesce(sum(reserved_tokens) FILTER (WHERE settled_at IS NULL), 0)::bigint AS reserved_tokens,
+    CASE WHEN count(*) FILTER (WHERE settled_at IS NULL AND reserved_cost IS NULL) = 0
+        THEN coalesce(sum(reserved_cost) FILTER (WHERE settled_at IS NULL), 0) END AS reserved_cost
+FROM ledger
+WHERE task_id = %(task_id)s;
 
 -- name: spent_by_row
 -- Sum what the settled calls of rows used, by row; a row without calls is left out. A cost is null if one is not known.

@@ -121,14 +121,8 @@ def test_301_steps_are_groups_with_counts_and_a_click_lists_a_group(shown: Page,
 
 
 def test_the_list_says_the_same_in_words(shown: Page, axe: CheckAxe) -> None:
-    decisions = [
-        {
-            "kind": "plan",
-            "round": 1,
-            "data": {"steps": [{"id": "a"}, {"id": "b", "inputs": {"x": {"$from": "a", "pointer": "/n"}}}]},
-        }
-    ]
-    graph = draw_task(shown, events_of(_DIAMOND, *_TOLD), facts={"decisions": decisions})
+    plan = [{"id": "a"}, {"id": "b", "inputs": {"x": {"$from": "a", "pointer": "/n"}}}]
+    graph = draw_task(shown, events_of(_DIAMOND, *_TOLD), planSteps=plan)
 
     graph.get_by_role("button", name="List of steps").click()
 

@@ -17,6 +17,7 @@ const LOOKS = {
   paused: ["hold", "‖"],
   pending: ["hold", "◔"],
   planning: ["busy", "✎"],
+  processing: ["busy", "▶"],
   queued: ["idle", "○"],
   rejected: ["bad", "✗"],
   running: ["busy", "▶"],

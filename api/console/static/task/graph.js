@@ -23,18 +23,17 @@ const TICK_MS = 1000;
  */
 
 /**
- * @param {{state: State, facts?: {decisions?: readonly any[]}|null, round?: number, selected?: string|null,
+ * @param {{state: State, planSteps?: readonly any[]|null, round?: number, selected?: string|null,
  *   onSelect: (step: string) => void, critical?: {legs: readonly {step: string, round: number}[]}|null,
- *   isLive?: boolean}} props facts: its decisions have the plan, which says what flows; round: the one to show, the
+ *   isLive?: boolean}} props planSteps: those of the round's plan, which say what flows; round: the one to show, the
  *   current one by default; critical: the critical path; isLive: time goes on, else it is that of the last event
  */
-export function TaskGraph({ state, facts = null, round = state.round, selected = null, onSelect, critical = null, isLive = true }) {
+export function TaskGraph({ state, planSteps = null, round = state.round, selected = null, onSelect, critical = null, isLive = true }) {
   const steps = state.rounds[round]?.steps ?? NO_STEPS;
   const { query } = address.value;
   const open = query.get("open") ?? "";
   const group = query.get("group");
-  const decisions = facts?.decisions ?? NO_DECISIONS;
-  const edges = useRoundEdges(steps, useMemo(() => planAt(decisions, round), [decisions, round]));
+  const edges = useRoundEdges(steps, planSteps);
   const structure = useStructure(steps, edges, open);
   const all = Object.values(steps);
   const now = useNow(isLive && all.some(isTicking), state.lastEventAt ?? 0, isLive);
@@ -130,8 +129,6 @@ export function PlanGraph({ steps, faults = NO_FAULTS, selected = null, onSelect
 
 /** @type {Record<string, StepState>} */
 const NO_STEPS = {};
-/** @type {readonly any[]} */
-const NO_DECISIONS = [];
 /** @type {readonly Fault[]} */
 const NO_FAULTS = [];
 /** @type {[string, number][]} */
@@ -140,17 +137,6 @@ const NO_COUNTS = [];
 /** @param {{isShown: boolean, onToggle: () => void}} props */
 function ListButton({ isShown, onToggle }) {
   return html`<button type="button" aria-pressed=${String(isShown)} onClick=${onToggle}>List of steps</button>`;
-}
-
-/**
- * @param {readonly any[]} decisions of the task's trace, the oldest first
- * @param {number} round
- * @returns {readonly any[]|null} the steps of the plan that the round belongs to; null: not known
- */
-function planAt(decisions, round) {
-  const found = decisions.findLast((one) => one.kind === "plan" && one.round <= Math.max(round, 1));
-  const steps = object(object(found).data).steps;
-  return Array.isArray(steps) ? steps : null;
 }
 
 /**
