@@ -3,6 +3,7 @@
 import { address, Link, setQuery } from "../address.js";
 import { Notice } from "../parts/notice.js";
 import { Tabs } from "../parts/tabs.js";
+import { criticalPath } from "../task/critical_path.js";
 import { planOf } from "../task/facts.js";
 import { TaskGraph } from "../task/graph.js";
 import { LiveTask } from "../task/live_task.js";
@@ -78,9 +79,19 @@ function Task({ id }) {
 }
 
 /** @param {TaskProps} props */
-function Graph({ state, facts, round, selected, onSelect, isLive }) {
+function Graph({ state, latest, facts, round, selected, onSelect, isLive }) {
   const steps = planOf(facts, round)?.steps ?? null;
-  return html`<${TaskGraph} state=${state} planSteps=${steps} round=${round} selected=${selected} onSelect=${onSelect} isLive=${isLive && state.endedAt === null} />`;
+  // of a task that runs it would change with every event
+  const critical = useMemo(() => (latest.endedAt === null ? null : criticalPath(latest, latest.endedAt)), [latest]);
+  return html`<${TaskGraph}
+    state=${state}
+    planSteps=${steps}
+    round=${round}
+    selected=${selected}
+    onSelect=${onSelect}
+    critical=${critical}
+    isLive=${isLive && state.endedAt === null}
+  />`;
 }
 
 /** @param {{id: string}} props */
