@@ -9,10 +9,13 @@ import { TaskGraph } from "../task/graph.js";
 import { LiveTask } from "../task/live_task.js";
 import { RoundPicker } from "../task/round_picker.js";
 import { Scrubber } from "../task/scrubber.js";
+import { StepDrawer } from "../task/step_drawer.js";
 import { StepsTable } from "../task/steps_table.js";
 import { TaskHeader } from "../task/task_header.js";
 import { Timeline } from "../task/timeline.js";
 import { useEventNumber } from "../task/use_event_number.js";
+import { WaitingSentences } from "../task/waiting.js";
+import { WhyPath } from "../task/why_path.js";
 import { html, useEffect, useMemo } from "../vendor.js";
 
 /**
@@ -50,8 +53,8 @@ function Task({ id }) {
   const facts = live.facts.value;
   const size = live.size.value;
   const [n, isLive, showEvent] = useEventNumber(size);
-  if (connection.state === "gone") return html`<${Gone} id=${id} />`;
   const latest = useMemo(() => live.log.stateAt(size), [size]);
+  if (connection.state === "gone") return html`<${Gone} id=${id} />`;
   const state = n === size ? latest : live.log.stateAt(n);
   const { query } = address.value;
   const round = roundOf(query.get("round"), state);
@@ -61,6 +64,7 @@ function Task({ id }) {
   return html`
     <${TaskHeader} ...${props} live=${live} />
     <${Notice} error=${facts.error} />
+    ${facts.task && html`<${WaitingSentences} facts=${facts} state=${latest} onSelect=${props.onSelect} />`}
     <${Scrubber} log=${live.log} n=${n} size=${size} isLive=${isLive} onShow=${showEvent} />
     <div class="task-views">
       <${Tabs} label="Views" tabs=${VIEWS} selected=${view} onSelect=${(/** @type {string} */ one) => setQuery({ view: one === VIEWS[0]?.id ? null : one })} />
@@ -69,6 +73,8 @@ function Task({ id }) {
         : html`<${RoundPicker} state=${state} round=${round} onSelect=${(/** @type {number|null} */ one) => setQuery({ round: one })} />`}
     </div>
     <div role="tabpanel" id=${`panel-${view}`} aria-labelledby=${`tab-${view}`}><${View} ...${props} /></div>
+    <${StepDrawer} ...${props} />
+    <${WhyPath} ...${props} />
   `;
 }
 
