@@ -12,6 +12,7 @@ import { StepsTable } from "../task/steps_table.js";
 import { TaskHeader } from "../task/task_header.js";
 import { Timeline } from "../task/timeline.js";
 import { useEventNumber } from "../task/use_event_number.js";
+import { WaitingSentences } from "../task/waiting.js";
 import { html, useEffect, useMemo } from "../vendor.js";
 
 /**
@@ -59,6 +60,7 @@ function Task({ id }) {
   const { id: view, View } = VIEWS.find((one) => one.id === query.get("view")) ?? /** @type {any} */ (VIEWS[0]);
   return html`
     <${TaskHeader} ...${props} live=${live} />
+    ${isLive && html`<${WaitingSentences} facts=${facts} state=${state} onSelect=${props.onSelect} />`}
     <${Notice} error=${facts.error} />
     <${Scrubber} log=${live.log} n=${n} size=${size} isLive=${isLive} onShow=${showEvent} />
     <div class="task-views">
