@@ -11,7 +11,9 @@ import { Scrubber } from "../task/scrubber.js";
 import { StepsTable } from "../task/steps_table.js";
 import { TaskHeader } from "../task/task_header.js";
 import { Timeline } from "../task/timeline.js";
+import { StepDrawer } from "../task/step_drawer.js";
 import { useEventNumber } from "../task/use_event_number.js";
+import { WhyPath } from "../task/why_path.js";
 import { html, useEffect, useMemo } from "../vendor.js";
 
 /**
@@ -68,6 +70,8 @@ function Task({ id }) {
         : html`<${RoundPicker} state=${state} round=${round} onSelect=${(/** @type {number|null} */ one) => setQuery({ round: one })} />`}
     </div>
     <div role="tabpanel" id=${`panel-${view}`} aria-labelledby=${`tab-${view}`}><${View} ...${props} /></div>
+    <${WhyPath} ...${props} />
+    <${StepDrawer} ...${props} />
   `;
 }
 
