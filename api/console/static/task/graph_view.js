@@ -76,7 +76,7 @@ export function GraphView({ width, height, label, isBusy, onKey, onPick, tools, 
       onClick=${onPick}
       ...${drag}
     >
-      <svg width=${Math.round(width * scale)} height=${Math.round(height * scale)} viewBox=${`0 0 ${width} ${height}`}>
+      <svg role="presentation" width=${Math.round(width * scale)} height=${Math.round(height * scale)} viewBox=${`0 0 ${width} ${height}`}>
         ${children}
       </svg>
     </div>
