@@ -88,7 +88,7 @@ function Form({ asked }) {
   };
   return html`<form class="compare-form" onSubmit=${onSubmit}>
     <${Field} name="left" label="Task" value=${asked.left} />
-    <${Field} name="left_round" label="Its round" value=${asked.leftRound} isNumber=${true} />
+    <${Field} name="left_round" label="Round" value=${asked.leftRound} isNumber=${true} />
     <${Field} name="right" label="Other task" value=${asked.right} hint="empty: the same task" />
     <${Field} name="right_round" label="Its round" value=${asked.rightRound} isNumber=${true} />
     <button class="primary">Compare</button>
