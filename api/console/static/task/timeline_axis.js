@@ -16,9 +16,9 @@ const LEAST_DRAG = 6;
 
 /**
  * The labels above the rows.
- * @param {{scale: TimeScale, origin: number}} props origin: the time that is 0
+ * @param {{scale: TimeScale, origin: number, marks: Mark[]}} props origin: the time that is 0
  */
-export function Axis({ scale, origin }) {
+export function Axis({ scale, origin, marks }) {
   return html`
     <svg class="tl-axis" width=${scale.width} height=${AXIS_PIXELS} role="img" aria-label=${axisLabel(scale)}>
       ${ticksOf(scale, origin).map(
@@ -30,6 +30,7 @@ export function Axis({ scale, origin }) {
           </g>
         `,
       )}
+      ${marks.map((mark) => html`<text x=${xOf(scale, mark.at)} y="32" text-anchor="middle">${mark.label}</text>`)}
       ${scale.gaps.map(
         (gap) => html`
           <g class="tl-gap-label">

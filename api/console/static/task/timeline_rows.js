@@ -1,7 +1,7 @@
 /** The rows of the timeline: the planner, each step of any round with its attempts, the judge, and the end of the task. */
 
 import { isFinal } from "./rounds.js";
-import { barsOf } from "./segments.js";
+import { barsOf, isPutOff } from "./segments.js";
 
 /**
  * @typedef {import("./reduce.js").State} State
@@ -83,6 +83,16 @@ export function filtered(rows, { round = null, attempt = null, isErrorsFirst = f
 }
 
 /**
+ * Return the rows without the bars that lie outside of a range of time.
+ * @param {readonly TimelineRow[]} rows
+ * @param {{from: number, to: number}} range
+ * @returns {TimelineRow[]}
+ */
+export function within(rows, { from, to }) {
+  return rows.map((row) => withBars(row, (bars) => bars.filter((bar) => bar.from <= to && (bar.to ?? Infinity) >= from)));
+}
+
+/**
  * Return every bar of the rows, also those of items.
  * @param {readonly TimelineRow[]} rows
  * @returns {RowBar[]}
@@ -149,7 +159,7 @@ function stepRow(step, bars) {
  * @returns {TimelineRow}
  */
 function rowOf(row, kind, bars) {
-  const hasFailed = bars.some((bar) => FAULTY.has(bar.outcome ?? ""));
+  const hasFailed = bars.some((bar) => FAULTY.has(bar.outcome ?? "") && !isPutOff(bar));
   return { name: row.name, kind, arm: row.arm, state: row.state, bars, items: [], hasFailed };
 }
 
