@@ -114,13 +114,6 @@ def draw(page: Page, *lines: Told, calls: list[dict[str, Any]] | None = None) ->
     return page.locator("#drawn")
 
 
-_NO_BUDGET: dict[str, Any] = {
-    "limits": {"max_tokens": 1, "max_cost_dollars": 1},
-    "entries": [],
-    "next_after": 0,
-}
-
-
 def test_waits_and_attempts_are_told_apart_and_the_path_to_the_end_is_in_words(
     page: Page, waited: str, axe: CheckAxe
 ) -> None:

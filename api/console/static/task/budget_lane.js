@@ -80,8 +80,7 @@ export function BudgetLane({ budget, scale, moment, now }) {
   const unit = unitOf(budget.entries);
   const levels = levelsOf(budget.entries, unit);
   const limit = unit === "tokens" ? budget.limits.max_tokens : budget.limits.max_cost_dollars;
-  const end = moment ?? now.value;
-  const level = levelAt(levels, end);
+  const level = levelAt(levels, moment ?? now.value);
   return html`
     <div class="tl-lane">
       <span class="tl-label">
@@ -92,7 +91,7 @@ export function BudgetLane({ budget, scale, moment, now }) {
           </select>
         </label>
       </span>
-      <${Picture} levels=${levels} scale=${scale} limit=${limit} end=${end} moment=${moment} label=${summary(level, { unit, limit })} />
+      <${Picture} levels=${levels} scale=${scale} limit=${limit} end=${now.value} moment=${moment} label=${summary(level, { unit, limit })} />
       <p class="tl-lane-text">
         <span class="tl-key settled"></span> settled ${amount(level.settled, unit)}
         <span class="tl-key reserved"></span> reserved ${amount(level.reserved, unit)}

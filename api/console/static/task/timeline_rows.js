@@ -1,6 +1,5 @@
 /** The rows of the timeline: the planner, each step of any round with its attempts, the judge, and the end of the task. */
 
-import { isFinal } from "./rounds.js";
 import { barsOf, isPutOff } from "./segments.js";
 
 /**
@@ -159,8 +158,7 @@ function stepRow(step, bars) {
  * @returns {TimelineRow}
  */
 function rowOf(row, kind, bars) {
-  const hasFailed = bars.some((bar) => FAULTY.has(bar.outcome ?? "") && !isPutOff(bar));
-  return { name: row.name, kind, arm: row.arm, state: row.state, bars, items: [], hasFailed };
+  return { name: row.name, kind, arm: row.arm, state: row.state, bars, items: [], hasFailed: bars.some(isFaulty) };
 }
 
 /**
@@ -281,7 +279,16 @@ function askedByRow(state) {
  */
 function withBars(row, choose) {
   const items = row.items.map((item) => withBars(item, choose)).filter((item) => item.bars.length > 0);
-  return { ...row, bars: choose(row.bars), items };
+  const bars = choose(row.bars);
+  return { ...row, bars, items, hasFailed: bars.some(isFaulty) || items.some((item) => item.hasFailed) };
+}
+
+/**
+ * @param {RowBar} bar
+ * @returns {boolean}
+ */
+function isFaulty(bar) {
+  return FAULTY.has(bar.outcome ?? "") && !isPutOff(bar);
 }
 
 /**
@@ -303,13 +310,4 @@ function wantedAttempts(bars, attempt) {
 function indexOf(name) {
   const number = Number.parseInt(name.slice(name.lastIndexOf("[") + 1), 10);
   return Number.isNaN(number) ? 0 : number;
-}
-
-/**
- * Tell whether a row is over.
- * @param {TimelineRow} row
- * @returns {boolean}
- */
-export function isOver(row) {
-  return isFinal(row.state);
 }
