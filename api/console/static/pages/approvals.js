@@ -156,7 +156,7 @@ function Result({ approval }) {
   return html`<div role="status">
     ${approval.lost && html`<p><strong>Your decision came too late: somebody else was faster.</strong></p>`}
     <p>This was ${decidedWords(approval)}${approval.decided_at ? ` at ${clock(approval.decided_at)}` : ""}.${approval.comment && ` “${approval.comment}”`}</p>
-    ${approval.value !== null && html`<details><summary>${approval.state === "edited" ? "The inputs instead" : "The value"}</summary><${Value} value=${approval.value} /></details>`}
+    ${approval.value !== null && html`<details><summary>${approval.state === "edited" ? "The inputs instead" : "The value"}</summary><${Value} label="value" value=${approval.value} /></details>`}
   </div>`;
 }
 
