@@ -174,6 +174,8 @@ def test_a_retry_says_when_and_why(engineer: Engineer, call: Caller) -> None:
     assert found["text"].startswith("Step a is tried again at ")
     assert found["text"].endswith("Z: The disk was full.")
     assert_time(found["until"])
+    change(engineer, task_id, "a", not_before=datetime.now(UTC) + timedelta(seconds=90))
+    assert "disk" not in of_step(call, task_id, "a")["text"], "it was put off again since, for another reason"
 
 
 @pytest.mark.usefixtures("worker")
