@@ -35,18 +35,18 @@ def test_two_tasks_are_compared_and_the_first_divergence_is_named(
 
     expect(page.get_by_role("heading", name="First divergence")).to_be_visible()
     expect(page.get_by_role("region", name="What differs in b")).to_contain_text("/inputs/values/n")
-    steps = page.get_by_role("region", name="Steps")
-    expect(steps.get_by_role("row").filter(has_text="inputs differ")).to_have_count(2)
-    expect(steps.get_by_role("row").filter(has_text="first")).to_contain_text("b")
+    shown = page.get_by_role("region", name="Steps")
+    expect(shown.get_by_role("row").filter(has_text="inputs differ")).to_have_count(2)
+    expect(shown.get_by_role("row").filter(has_text="first")).to_contain_text("b")
     assert f"right={tasks[1]}" in page.url
     axe(page)
     page.get_by_label("Show those that are the same").check()
-    expect(steps.get_by_role("row").filter(has_text="same")).to_have_count(1)
+    expect(shown.get_by_role("row").filter(has_text="same")).to_have_count(1)
     page.set_viewport_size(NARROW)
     axe(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
-    steps.get_by_role("link", name=f"Open b of {tasks[1]}, round 1").click()
+    shown.get_by_role("link", name=f"Open b of {tasks[1]}, round 1").click()
     expect(page.get_by_role("complementary", name="Step b")).to_be_visible()
 
 
