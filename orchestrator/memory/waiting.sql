@@ -23,10 +23,11 @@ WITH open AS (
     WHERE kind = 'step' AND state IN ('queued', 'running')
     GROUP BY round
 ), tried AS MATERIALIZED (
-    SELECT DISTINCT ON (payload ->> 'step_id') payload ->> 'step_id' AS id, seq, payload #>> '{error,code}' AS code,
-        payload #>> '{error,message}' AS message
+    SELECT DISTINCT ON (payload ->> 'step_id') payload ->> 'step_id' AS id, payload #>> '{error,code}' AS code,
+        payload #>> '{error,message}' AS message,
+        occurred_at + (payload ->> 'delay_seconds')::float8 * interval '1 second' AS until
     FROM (
-        SELECT seq, type, payload
+        SELECT seq, occurred_at, type, payload
         FROM events
         WHERE task_id = %(task_id)s
         ORDER BY seq DESC
@@ -41,6 +42,9 @@ WITH open AS (
 ), queues AS MATERIALIZED (
     SELECT wanted.queue, wanted.tenant, serving.*, running.*, (
         SELECT coalesce(min(t.tenant) <> wanted.tenant OR max(t.tenant) <> wanted.tenant, false) FROM tasks t
+    ) OR EXISTS (
+        SELECT FROM api_keys k
+        WHERE k.tenant <> wanted.tenant AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
     ) AS has_others
     FROM wanted
     CROSS JOIN LATERAL (
@@ -93,7 +97,8 @@ FROM shown
 CROSS JOIN budget
 LEFT JOIN needed ON needed.id = shown.id
 LEFT JOIN holders ON holders.round = shown.round
-LEFT JOIN tried ON tried.id = shown.id
+-- a row that was put off again since waits for another reason
+LEFT JOIN tried ON tried.id = shown.id AND tried.until > shown.not_before - interval '1 second'
 LEFT JOIN queues ON shown.state = 'queued' AND queues.queue = shown.queue AND queues.tenant IS NOT DISTINCT FROM shown.tenant
 LEFT JOIN lines ON lines.id = shown.id
 LEFT JOIN arm_outages outage ON outage.arm = shown.arm

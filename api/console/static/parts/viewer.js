@@ -7,6 +7,8 @@ import { TextView } from "./text_view.js";
 import { brief, pointerOfQuote, shapeOf, sortedBy, tableOf, treeRows, valueAt } from "./value_shape.js";
 
 const TREE_ROWS = 1000;
+/** A tree of at most so many nodes is open as a whole at first. */
+const SMALL_ROWS = 60;
 const TABLE_ROWS = 200;
 const MAX_TEXT = 2000;
 
@@ -111,9 +113,10 @@ function TreeView({ value, label, pointer, quote }) {
   const [toggled, setToggled] = useState(/** @type {ReadonlySet<string>} */ (new Set()));
   const [limit, setLimit] = useState(TREE_ROWS);
   const marked = /** @type {import("../vendor.js").RefObject<HTMLLIElement | null>} */ (useRef(null));
+  const isSmall = useMemo(() => !treeRows(value, { isOpen: () => true, limit: SMALL_ROWS }).more, [value]);
   const isOpen = (/** @type {string} */ path, /** @type {number} */ depth) => {
     const isOnTheWay = place !== null && (place === path || place.startsWith(`${path}/`));
-    return (depth < 2 || isOnTheWay) !== toggled.has(path);
+    return (isSmall || depth < 2 || isOnTheWay) !== toggled.has(path);
   };
   const { rows, more } = treeRows(value, { isOpen, limit });
   useEffect(() => marked.current?.scrollIntoView({ block: "nearest" }), [place]);
