@@ -132,12 +132,26 @@ def test_the_drawer_has_tabs_and_gives_the_focus_back(page: Page, client: Client
 def test_a_table_is_sorted_and_a_patch_is_shown_side_by_side(
     page: Page, client: Client, axe: CheckAxe
 ) -> None:
+    rows = [{"name": "b", "n": 10}, {"name": "a<i>", "n": 9}, {"name": "c", "n": 100}]
     patch = "--- a/x.py\n+++ b/x.py\n@@ -1,2 +1,2 @@\n same\n-old\n+new <b>\n"
-    task = client.submit("Collect", plan={"steps": [collect("p", patch=patch)]})
+    task = client.submit("Collect", plan={"steps": [collect("p", rows=rows, patch=patch)]})
     client.end_of(task)
     page.goto(f"/tasks/{task}?step=p&tab=output")
     drawer = page.get_by_role("complementary", name="Step p")
-    expect(drawer.get_by_text("new <b>")).to_be_visible()
+
+    drawer.get_by_role("button", name="/values/rows as a table").click()
+    table = drawer.get_by_role("table")
+    for first in ("a<i>", "c"):
+        table.get_by_role("button", name="n", exact=True).click()
+        expect(table.get_by_role("row").nth(1)).to_contain_text(first)
+    drawer.get_by_role("button", name="/values/patch as a diff").click()
+    diff = drawer.get_by_role("region", name="/values/patch as a diff")
+    expect(diff.locator(".diff-line.add")).to_contain_text("new <b>")
+    expect(diff.locator(".diff-pair")).to_have_count(2)
+    axe(page)
+    drawer.get_by_role("button", name="Side by side").click()
+    expect(diff.locator(".diff-pair")).to_have_count(0)
+    page.set_viewport_size(NARROW)
     axe(page)
 
 

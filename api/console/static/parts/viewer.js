@@ -131,6 +131,7 @@ function TreeView({ value, label, pointer, quote }) {
         const isPlace = place !== null && row.path === place;
         return html`<li key=${row.path} ref=${isPlace ? marked : null} class=${isPlace ? "marked" : null} style=${{ paddingInlineStart: `${Math.min(row.depth, 20)}rem` }}>
           <${TreeNode} row=${row} onToggle=${() => toggle(row.path)} quote=${isPlace ? quote : null} />
+          <${Inside} row=${row} />
         </li>`;
       })}
     </ul>
@@ -160,6 +161,19 @@ function TreeNode({ row, onToggle, quote }) {
   return html`<button type="button" class="tree-toggle" aria-expanded=${row.open} onClick=${onToggle}>
     <span aria-hidden="true">${row.open ? "▾" : "▸"}</span> ${name ?? (isList ? "list" : "object")} ${size}
   </button>`;
+}
+
+/**
+ * A table, a patch or a long text inside of a value, in its own form when the reader asks for it.
+ * @param {{row: TreeRow}} props
+ */
+function Inside({ row }) {
+  const [isShown, setShown] = useState(false);
+  const shape = useMemo(() => shapeOf(row.value), [row.value]);
+  if (row.depth === 0 || !["table", "diff", "text"].includes(shape)) return null;
+  const label = `${row.path} as a ${shape}`;
+  return html` <button type="button" class="quiet" aria-expanded=${isShown} aria-label=${label} onClick=${() => setShown(!isShown)}>as a ${shape}</button>
+    ${isShown ? html`<${FORMS[shape]} value=${row.value} text=${row.value} label=${label} pointer=${null} quote=${null} />` : null}`;
 }
 
 /** @param {{value: unknown, quote?: string | null}} props */
