@@ -73,7 +73,7 @@ lint-console: $(CONSOLE)/node_modules ## check the types of the console's script
 	@cd $(CONSOLE) && npm run --silent types
 
 test-console: ## the tests of the console's modules that need no browser (needs node)
-	@node --test tests/console
+	@node --test tests/console/*.test.js
 
 test-browser: setup test-console ## the console in Chromium: $CHROMIUM or the one on PATH; needs node too
 	@uv pip install --quiet --no-config --require-hashes -r tests/browser/requirements.lock
