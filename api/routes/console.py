@@ -38,7 +38,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "trusted-types octollm",
     )
 )
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     # no-referrer would also take the Origin from some requests of our own page
@@ -99,5 +99,5 @@ def _not_found(error: HTTPException) -> Response | HTTPException:
 def _file(name: str, media_type: str) -> Response:
     response = send_from_directory(STATIC, name, mimetype=media_type, max_age=0)
     response.headers["Cache-Control"] = "no-cache"
-    response.headers.update(_HEADERS)
+    response.headers.update(HEADERS)
     return response

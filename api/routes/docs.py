@@ -1,16 +1,23 @@
-"""Serves the OpenAPI document: as JSON, and as one HTML page without scripts."""
+"""Serves the OpenAPI document: as JSON, and as one HTML page, on which scripts only add a way to try operations."""
 
+import json
 import re
+import shlex
+from collections.abc import Mapping
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, make_response, render_template, request
 
+from api.routes import markdown
+from api.routes.console import HEADERS
 from api.routes.openapi import describe
 from api.routes.system import VERSION
 from api.schemas.operation import describes, public
 
 _EXTENSION = "octollm_openapi"
 _METHODS = ("get", "post", "put", "patch", "delete")
+_JSON = "application/json"
+_EVENTS = "text/event-stream"
 blueprint = Blueprint("docs", __name__, template_folder="templates")
 
 
@@ -20,6 +27,8 @@ def install(app: Flask) -> None:
     app.register_blueprint(blueprint, url_prefix="/v1", name="v1docs")
     app.extensions[_EXTENSION] = describe(app, version=VERSION)
     app.add_template_filter(type_name)
+    app.add_template_filter(markdown.render, "markdown")
+    app.add_template_filter(markdown.inline, "inline")
 
 
 def current_document() -> dict[str, Any]:
@@ -42,16 +51,34 @@ def page() -> Response:
     """Return this description as an HTML page, which loads nothing from other hosts."""
     spec = current_document()
     operations = [
-        {"path": path, "method": method, **item[method]}
+        {"path": path, "method": method, "curl": curl_of(method, path, item[method]), **item[method]}
         for path, item in spec["paths"].items()
         for method in _METHODS
         if method in item
     ]
-    tags = list(dict.fromkeys(operation["tags"][0] for operation in operations))
-    html = render_template("docs.html", spec=spec, operations=operations, tags=tags)
-    response = make_response(html)
-    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    response = make_response(render_template("docs.html", spec=spec, operations=operations))
+    response.headers.update(HEADERS)
     return _cacheable(response)
+
+
+def curl_of(method: str, path: str, operation: Mapping[str, Any]) -> str:
+    """Return a curl line that calls an operation with its first example; `$TASK` and so on stand for parts of the path."""
+    target = re.sub(r"\{(\w+)\}", lambda found: f"${found[1].removesuffix('_id').upper()}", path)
+    words = ["curl", "-sS", *([] if method == "get" else ["-X", method.upper()]), f'"$OCTOLLM_URL{target}"']
+    if {"key": []} in operation["security"]:
+        words += ["-H", '"X-API-Key: $OCTOLLM_API_KEY"']
+    elif operation["security"]:
+        words += ["-H", '"Authorization: Bearer $OCTOLLM_TOKEN"']
+    if _EVENTS in operation["responses"].get("200", {}).get("content", {}):
+        words += ["-N", "-H", shlex.quote(f"Accept: {_EVENTS}")]
+    content = operation.get("requestBody", {}).get("content", {})
+    examples = content.get(_JSON, {}).get("examples", {})
+    if examples:
+        sent = json.dumps(next(iter(examples.values()))["value"], ensure_ascii=False)
+        words += ["-H", shlex.quote(f"Content-Type: {_JSON}"), "--data-binary", shlex.quote(sent)]
+    elif content and _JSON not in content:
+        words += ["-H", shlex.quote(f"Content-Type: {next(iter(content))}"), "--data-binary", "@FILE"]
+    return " ".join(words)
 
 
 def type_name(shape: dict[str, Any]) -> str:

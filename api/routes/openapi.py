@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from apispec import APISpec
@@ -40,7 +41,23 @@ _SECURITY = {
     },
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "octo_<env>_<id>_<secret>"},
 }
-_DESCRIPTION = "Send a goal, get a verified result. Errors are RFC 9457 problem details; `code` is stable."
+INTRODUCTION = (Path(__file__).parent / "templates" / "introduction.md").read_text("utf-8")
+"""What a reader should know first, in the Markdown that api.routes.markdown reads."""
+# the tags in the order of the document, which begins with what most readers look for
+_TAGS = {
+    "tasks": "Submit a goal, follow its task, and act on it.",
+    "plans": "See what a submission would do, without a task.",
+    "recipes": "Plans that need no model.",
+    "files": "Files that tasks read, and files of their results.",
+    "approvals": "What waits for a person, and decisions.",
+    "arms": "What does the steps: their state, and registration of your own.",
+    "dead-steps": "Steps that were given up because they killed their workers.",
+    "auth": "Tokens, and the console's session.",
+    "keys": "API keys.",
+    "audit-log": "Who did what, and whether it was allowed.",
+    "operators": "Health, readiness, metrics, and this description.",
+}
+_TAG_OF = {"approval-links": "approvals", "capabilities": "arms"}
 
 
 class _Converter(OpenAPIConverter):
@@ -88,11 +105,16 @@ def describe(app: Flask, *, version: str) -> dict[str, Any]:
         version,
         openapi_version=VERSION,
         plugins=[plugin],
-        info={"description": _DESCRIPTION},
+        info={"description": INTRODUCTION},
     )
     for name, scheme in _SECURITY.items():
         spec.components.security_scheme(name, scheme)
-    for rule, method, view in routes(app):
+    named = list(_TAGS)
+    found = sorted(routes(app), key=lambda route: named.index(_tag(route[0])))
+    for name, text in _TAGS.items():
+        if any(_tag(rule) == name for rule, _, _ in found):
+            spec.tag({"name": name, "description": text})
+    for rule, method, view in found:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         spec.path(path, operations={method.lower(): _operation(rule, method, view)})
     return spec.to_dict()
@@ -109,7 +131,7 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
     text = (view.__doc__ or "").strip().partition("\n")
     operation: dict[str, Any] = {
         "operationId": f"{group}_{name}" + _alias(rule),
-        "tags": [group],
+        "tags": [_tag(rule)],
         "summary": text[0],
         "description": re.sub(r"\s+", " ", text[2]).strip(),
         "x-scope": scope,
@@ -122,6 +144,13 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
     if declared.takes_api_key:
         operation["security"] = [{"key": []}]
     return operation
+
+
+def _tag(rule: Rule) -> str:
+    """Return the tag of a path: its first part under /v1, or that of operators."""
+    _, version, *parts = rule.rule.split("/")
+    name = _TAG_OF.get(parts[0], parts[0]) if version == "v1" and parts else "operators"
+    return name if name in _TAGS else "operators"
 
 
 def _alias(rule: Rule) -> str:

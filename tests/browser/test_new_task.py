@@ -40,7 +40,7 @@ def test_a_task_with_a_dropped_file_is_submitted(page: Page, client: Client, axe
     page.get_by_label("Goal", exact=True).fill('Find "late delivery" in these notes')
     page.evaluate(DROP, ["notes.txt", "After a late delivery half of the price is paid back."])
     expect(page.get_by_role("button", name="Remove notes.txt")).to_be_visible()
-    expect(page.get_by_text("No fault.")).to_be_visible()
+    expect(page.get_by_text("A model makes the plan")).to_be_visible()
     axe(page)
 
     page.get_by_role("button", name="Submit the task").click()

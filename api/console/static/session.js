@@ -28,7 +28,10 @@ export async function restore() {
  */
 export async function signIn(credential) {
   session.value = (await send("POST", PATH, credential)).data;
-  go(wayBack(address.value.query), { replaces: true });
+  const back = wayBack(address.value.query);
+  // the API's description is a page of its own
+  if (back === "/docs") location.replace(back);
+  else go(back, { replaces: true });
 }
 
 /** Sign out, in the browser and on this page. */

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from flask import Flask
 from openapi_spec_validator import validate
 
+from api.routes.console import HEADERS
+from api.routes.docs import curl_of
 from api.routes.openapi import describe, routes
 from api.schemas.operation import operation_of, scope_of
 from orchestrator.auth.credential import SCOPES
@@ -198,8 +201,15 @@ def test_the_page_shows_every_operation_and_loads_nothing_else(
 
     assert answer.mimetype == "text/html"
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert "<script" not in html
-    assert not re.findall(r"""(?:src|href)=["'](?!#|openapi\.json)""", html)
+    assert answer.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
+    assert re.findall(r"<script[^>]*>([^<]*)</script>", html) == [""]
+    assert "<style" not in html
+    assert " style=" not in html
+    loaded = re.findall(r"""(?:src=|<link[^>]* href=)["']([^"']*)""", html)
+    assert loaded
+    assert all(path.startswith("/console/") for path in loaded)
+    for path in loaded:
+        assert Caller(app, None)("GET", path).status_code == 200, path
     for template, item in spec["paths"].items():
         assert f"<code>{template}</code>" in html
         assert all(operation["operationId"] in html for operation in item.values())
@@ -213,3 +223,26 @@ def _fill(template: str, task_id: str, *, approval: str = "appr_0000000000000000
     filled = re.sub(r"[<{]link[>}]", link, filled)
     filled = re.sub(r"[<{]arm_id[>}]", "weather", filled)
     return re.sub(r"[<{](?:\w+:)?artifact_id[>}]", "0" * 64, filled)
+
+
+def test_the_document_begins_with_tasks_and_every_tag_is_described(spec: dict[str, Any]) -> None:
+    used = [operation["tags"] for item in spec["paths"].values() for operation in item.values()]
+
+    assert [tag["name"] for tag in spec["tags"]] == list(dict.fromkeys(tag for [tag] in used))
+    assert used[0] == ["tasks"]
+    assert all(tag["description"] for tag in spec["tags"])
+
+
+def test_a_curl_line_is_read_by_a_shell_as_the_call_that_it_shows(spec: dict[str, Any]) -> None:
+    for path, item in spec["paths"].items():
+        for method, operation in item.items():
+            words = shlex.split(curl_of(method, path, operation))
+            assert words[0] == "curl"
+            assert re.sub(r"\{(\w+?)(_id)?\}", lambda part: f"${part[1].upper()}", path) in words[
+                -1
+            ] + " ".join(words)
+            if "--data-binary" in words and not words[-1].startswith("@"):
+                examples = operation["requestBody"]["content"]["application/json"]["examples"].values()
+                assert json.loads(words[-1]) == next(iter(examples))["value"]
+            has_token = any("Authorization" in word for word in words)
+            assert has_token == (operation["security"] not in ([], [{"key": []}])), path
