@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, make_response, render_template, request
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
-from api.routes import markdown
 from api.routes.console import HEADERS
 from api.routes.openapi import describe
 from api.routes.system import VERSION
@@ -18,6 +19,7 @@ _EXTENSION = "octollm_openapi"
 _METHODS = ("get", "post", "put", "patch", "delete")
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
+_MARKDOWN = MarkdownIt("commonmark", {"html": False})
 blueprint = Blueprint("docs", __name__, template_folder="templates")
 
 
@@ -27,8 +29,8 @@ def install(app: Flask) -> None:
     app.register_blueprint(blueprint, url_prefix="/v1", name="v1docs")
     app.extensions[_EXTENSION] = describe(app, version=VERSION)
     app.add_template_filter(type_name)
-    app.add_template_filter(markdown.render, "markdown")
-    app.add_template_filter(markdown.inline, "inline")
+    app.add_template_filter(lambda text: Markup(_MARKDOWN.render(text)), "markdown")  # noqa: S704  # it escapes HTML
+    app.add_template_filter(lambda text: Markup(_MARKDOWN.renderInline(text)), "inline")  # noqa: S704  # as above
 
 
 def current_document() -> dict[str, Any]:
@@ -62,7 +64,7 @@ def page() -> Response:
 
 
 def curl_of(method: str, path: str, operation: Mapping[str, Any]) -> str:
-    """Return a curl line that calls an operation with its first example; `$TASK` and so on stand for parts of the path."""
+    """Return a curl line that calls an operation with its first example; `$TASK` and so on are parts of the path."""
     target = re.sub(r"\{(\w+)\}", lambda found: f"${found[1].removesuffix('_id').upper()}", path)
     words = ["curl", "-sS", *([] if method == "get" else ["-X", method.upper()]), f'"$OCTOLLM_URL{target}"']
     if {"key": []} in operation["security"]:

@@ -42,7 +42,7 @@ _SECURITY = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "octo_<env>_<id>_<secret>"},
 }
 INTRODUCTION = (Path(__file__).parent / "templates" / "introduction.md").read_text("utf-8")
-"""What a reader should know first, in the Markdown that api.routes.markdown reads."""
+"""What a reader should know first, as Markdown."""
 # the tags in the order of the document, which begins with what most readers look for
 _TAGS = {
     "tasks": "Submit a goal, follow its task, and act on it.",
