@@ -10,7 +10,7 @@ from tests.fake_llm.server import FakeLLM
 
 
 @contextmanager
-def asking(fake: FakeLLM, *, processes: Mapping[str, int] = ONE_OF_EACH, **environ: str) -> Iterator[Stack]:
+def asking(fake: FakeLLM, processes: Mapping[str, int] = ONE_OF_EACH, /, **environ: str) -> Iterator[Stack]:
     """Run processes, one of each kind by default, which ask `fake`; `environ` are further settings."""
     known = {
         "DATABASE_URL": "",
