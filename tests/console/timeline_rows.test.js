@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { densityOf, filtered, rowsOf } from "../../api/console/static/task/timeline_rows.js";
-import { BEGIN, done, planned, story } from "./story.js";
+import { reduceAll } from "../../api/console/static/task/reduce.js";
+import { densityOf, filtered, reused, rowsOf } from "../../api/console/static/task/timeline_rows.js";
+import { BEGIN, done, eventsOf, planned, story } from "./story.js";
 
 const REPAIRED = story(
   ...planned({ good: [], bad: [] }),
@@ -78,4 +79,19 @@ test("items of a loop are rows of their step, in the order of the list, with how
       [400, 0, 0],
     ],
   );
+});
+
+test("after an event only the rows that it changed are other ones", () => {
+  const lines = [...planned({ a: [], b: [] }), ...done("a", [200, 210, 300]), ...done("b", [200, 220, 400])];
+  const before = reduceAll(eventsOf(lines.slice(0, -1)));
+  const after = reduceAll(eventsOf(lines), { from: before });
+  const rows = rowsOf(before);
+
+  const changed = reused(rows, rowsOf(after)).filter((row) => !rows.includes(row));
+
+  assert.deepEqual(
+    changed.map((row) => row.name),
+    ["b", "$judge"],
+  );
+  assert.deepEqual(reused(rows, rowsOf(before)), rows);
 });

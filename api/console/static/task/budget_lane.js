@@ -21,6 +21,7 @@ import { xOf } from "./time_scale.js";
 const HEIGHT = 72;
 const TOP = 10;
 const EVERY_MS = 3000;
+const PAGE = 1000;
 const MOST_ENTRIES = 10_000;
 
 /**
@@ -34,33 +35,39 @@ export function useBudget(taskId, { isOpen, seq }) {
   const path = `/v1/tasks/${encodeURIComponent(taskId)}/budget`;
   useEffect(() => {
     let isShown = true;
-    const onData = async (/** @type {any} */ first) => {
-      const entries = [...first.entries];
-      let next = first;
-      while (next.entries.length === 1000 && entries.length < MOST_ENTRIES) {
-        next = (await get(`${path}?after=${next.next_after}`)).data;
-        entries.push(...next.entries);
-      }
-      if (isShown) setBudget({ limits: first.limits, entries, isComplete: next.entries.length < 1000 });
-    };
-    if (isOpen) {
-      const stop = poll(path, { everyMs: EVERY_MS, onData });
-      return () => {
-        isShown = false;
-        stop();
-      };
-    }
-    get(path)
-      .then((answer) => onData(answer.data))
-      .catch((error) => {
-        // the lane is left out; the page itself tells that the API can't be reached
-        if (!(error instanceof ApiError)) throw error;
-      });
+    const onData = (/** @type {any} */ first) =>
+      whole(path, first).then((read) => isShown && setBudget(read), unlessRefused);
+    const stop = isOpen ? poll(path, { everyMs: EVERY_MS, onData }) : () => {};
+    if (!isOpen) get(path).then((answer) => onData(answer.data), unlessRefused);
     return () => {
       isShown = false;
+      stop();
     };
   }, [path, isOpen, isOpen ? 0 : seq]);
   return budget;
+}
+
+/**
+ * @param {string} path
+ * @param {any} first the first page
+ * @returns {Promise<Budget>} with the entries of the pages that follow
+ */
+async function whole(path, first) {
+  const entries = [...first.entries];
+  let next = first;
+  while (next.entries.length === PAGE && entries.length < MOST_ENTRIES) {
+    next = (await get(`${path}?after=${next.next_after}`)).data;
+    entries.push(...next.entries);
+  }
+  return { limits: first.limits, entries, isComplete: next.entries.length < PAGE };
+}
+
+/**
+ * Leave the lane as it is: the page itself tells that the API refuses or can't be reached.
+ * @param {Error} error
+ */
+function unlessRefused(error) {
+  if (!(error instanceof ApiError)) throw error;
 }
 
 /**

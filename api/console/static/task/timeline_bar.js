@@ -12,9 +12,7 @@ import { xOf } from "./time_scale.js";
  * @property {import("./time_scale.js").TimeScale} scale
  * @property {import("../vendor.js").ReadonlySignal<number>} now
  * @property {number|null} moment the scrubber's; later parts are pale
- * @property {Map<string, import("./critical_path.js").Leg[]>} critical the legs of the critical path by row
  * @property {((bar: RowBar) => string)|null} colour the class of a run by its cost; null: by its outcome
- * @property {string|null} current key of the bar that has the focus, or gets it by Tab
  * @property {string|null} chosen key of the selected bar
  */
 
@@ -54,7 +52,7 @@ export function Patterns() {
 }
 
 /**
- * The bar of one attempt. Its button is found by `data-bar`.
+ * The bar of one attempt. Its button is found by `data-bar`; the list decides which one of all Tab reaches.
  * @param {{bar: RowBar, chart: Chart, onChoose: (bar: RowBar) => void, onPoint: (bar: RowBar|null) => void}} props
  */
 export function Bar({ bar, chart, onChoose, onPoint }) {
@@ -65,17 +63,22 @@ export function Bar({ bar, chart, onChoose, onPoint }) {
     event.preventDefault();
     onChoose(bar);
   };
+  const onFocus = (/** @type {FocusEvent} */ event) => {
+    // what lasts has become longer since it was drawn
+    /** @type {Element} */ (event.currentTarget).setAttribute("aria-label", barLabel(bar, chart.now.peek()));
+    onPoint(bar);
+  };
   return html`
     <g
       class=${`tl-bar ${isChosen ? "chosen" : ""} ${bar.isSpread ? "spread" : ""}`}
       data-bar=${bar.key}
       role="button"
-      tabindex=${chart.current === bar.key ? 0 : -1}
+      tabindex="-1"
       aria-label=${barLabel(bar, chart.now.peek())}
       aria-pressed=${isChosen}
       onClick=${() => onChoose(bar)}
       onKeyDown=${onKey}
-      onFocus=${() => onPoint(bar)}
+      onFocus=${onFocus}
       onPointerEnter=${() => onPoint(bar)}
     >
       ${bar.segments.map((segment) => html`<${Part} segment=${segment} bar=${bar} chart=${chart} />`)}
@@ -128,7 +131,7 @@ export function CriticalLine({ legs, chart }) {
   return legs.map(({ from, to, isOpen }) => {
     const x1 = xOf(chart.scale, from);
     const x2 = xOf(chart.scale, isOpen ? chart.now.value : to);
-    return html`<rect class="tl-critical" x=${x1} y=${PATH_TOP} width=${Math.max(LEAST_PIXELS, x2 - x1)} height="3" />`;
+    return html`<rect class=${isOpen ? "tl-critical lasting" : "tl-critical"} x=${x1} y=${PATH_TOP} width=${Math.max(LEAST_PIXELS, x2 - x1)} height="3" />`;
   });
 }
 

@@ -33,6 +33,8 @@ import { barsOf } from "./segments.js";
  */
 
 const FAULTY = new Set(["failed", "retried", "lease_expired", "worker_lost", "outcome_unknown"]);
+/** The bars that were made of a row, and of what else. @type {WeakMap<StepState, {madeOf: unknown[], bars: RowBar[]}>} */
+const MADE = new WeakMap();
 const DONE = new Set(["done", "skipped"]);
 
 /**
@@ -128,7 +130,7 @@ export function densityOf(items, now) {
  */
 function stepRow(step, bars) {
   if (step.rowState === undefined) return rowOf(step, "step", bars(step));
-  const own = bars({ ...step, state: step.rowState }, { isSpread: false });
+  const own = bars(step, { isSpread: false });
   const spread = step.spread ? bars(step.spread, { isSpread: true }) : [];
   const row = rowOf(step, "step", [...spread, ...own]);
   const heldAt = step.spread?.endedAt ?? null;
@@ -152,20 +154,61 @@ function rowOf(row, kind, bars) {
 }
 
 /**
+ * Return the bars of a row; the same ones as before if nothing changed that they are made of.
  * @param {StepState} row
  * @param {{state: State, asked: Map<string, import("./reduce.js").Asked[]>, since: number|null, round?: number,
  *   isSpread?: boolean, heldAt?: number|null}} around
  * @returns {RowBar[]}
  */
 function placedBars(row, { state, asked, since, round = row.round, isSpread = false, heldAt = row.heldAt }) {
-  const questions = asked.get(`${row.round}/${row.name}`);
-  return barsOf(row, { asked: questions, since, heldAt, until: state.endedAt }).map((bar) => ({
+  const questions = asked.get(`${row.round}/${row.name}`) ?? [];
+  const madeOf = [state.endedAt, since, round, heldAt, ...questions];
+  const known = MADE.get(row);
+  if (known && isSame(known.madeOf, madeOf)) return known.bars;
+  const own = row.rowState === undefined ? row : { ...row, state: row.rowState };
+  const bars = barsOf(own, { asked: questions, since, heldAt, until: state.endedAt }).map((bar) => ({
     ...bar,
     key: `${round}/${row.name}/${bar.attempt}`,
     step: row.name,
     round,
     isSpread,
   }));
+  MADE.set(row, { madeOf, bars });
+  return bars;
+}
+
+/**
+ * Return the rows, with those of before in place of equal ones, so that they need not be drawn again.
+ * @param {readonly TimelineRow[]} before
+ * @param {readonly TimelineRow[]} rows
+ * @returns {TimelineRow[]}
+ */
+export function reused(before, rows) {
+  const known = new Map(before.map((row) => [row.name, row]));
+  return rows.map((row) => {
+    const old = known.get(row.name);
+    return old && isEqual(old, row) ? old : row;
+  });
+}
+
+/**
+ * @param {TimelineRow} one
+ * @param {TimelineRow} other
+ * @returns {boolean}
+ */
+function isEqual(one, other) {
+  if (one.state !== other.state || one.kind !== other.kind || one.arm !== other.arm) return false;
+  if (!isSame(one.bars, other.bars) || one.items.length !== other.items.length) return false;
+  return one.items.every((item, index) => isEqual(item, /** @type {TimelineRow} */ (other.items[index])));
+}
+
+/**
+ * @param {readonly unknown[]} one
+ * @param {readonly unknown[]} other
+ * @returns {boolean}
+ */
+function isSame(one, other) {
+  return one.length === other.length && one.every((value, index) => value === other[index]);
 }
 
 /**
