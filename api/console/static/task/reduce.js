@@ -57,6 +57,7 @@ import { stepEvent, whoIs } from "./step_events.js";
  * @property {Items} [items] of a step with for_each, once its list is known
  * @property {StepState} [spread] of a step with for_each: the row that reads the list
  * @property {{taskId: string, stepId: string}} [reused] the step whose result this one has
+ * @property {boolean} [isReused] of an item: it was done in an earlier round or task
  * @property {boolean} [early] it began before the plan was complete
  * @property {string} [feedback] what the judge said of it in the round before
  * @property {number|null} percent what the running attempt reported, 0 to 100; null: unknown
