@@ -53,7 +53,7 @@ def stack(fake: FakeLLM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         registered("ledger"),
         asking(
             fake,
-            {**ONE_OF_EACH, "ledger": 1},
+            processes={**ONE_OF_EACH, "ledger": 1},
             ARMS_PATH=str(ARMS_PATH),
             OCTOLLM_LEDGER=str(ledger),
             RECIPES_PATH=str(Path(__file__).parents[2] / "examples" / "recipes"),

@@ -42,6 +42,9 @@ _NOTE_CHANGES = """() => {
   observer.observe(document.querySelector('.tl-rows'), { subtree: true, attributes: true, childList: true });
 }"""
 
+_BUDGET = "**/v1/tasks/task_0000000000000000/budget"
+_NO_BUDGET = {"limits": {"max_tokens": 1, "max_cost_dollars": 1}, "next_after": 0}
+
 Told = tuple[float, str, dict[str, Any]]
 
 
@@ -101,21 +104,14 @@ def ran(name: str, *at: float) -> list[Told]:
     return [(seconds, kind, {"step": name, "attempt": 1}) for seconds, kind in zip(at, kinds, strict=True)]
 
 
-def draw(page: Page, *lines: Told) -> Locator:
+def draw(page: Page, *lines: Told, calls: list[dict[str, Any]] | None = None) -> Locator:
     """Draw the timeline of events that the test makes, on a page of its own."""
     page.goto("/tasks")
     page.get_by_role("heading", name="Tasks").wait_for()
-    # the server does not know the task: the budget is told here
-    page.route("**/v1/tasks/task_0000000000000000/budget", lambda route: route.fulfill(json=_NO_BUDGET))
+    # the server does not know the task: its budget is told here
+    page.route(_BUDGET, lambda route: route.fulfill(json={**_NO_BUDGET, "entries": calls or []}))
     page.evaluate(_DRAW, told(*lines))
     return page.locator("#drawn")
-
-
-_NO_BUDGET: dict[str, Any] = {
-    "limits": {"max_tokens": 1, "max_cost_dollars": 1},
-    "entries": [],
-    "next_after": 0,
-}
 
 
 def test_waits_and_attempts_are_told_apart_and_the_path_to_the_end_is_in_words(
@@ -284,6 +280,30 @@ def test_items_of_a_loop_are_folded_and_of_many_rows_only_the_seen_ones_are_draw
     expect(bars(page, "fix[2]")).to_be_focused()
     shown.locator(".tl-rows").evaluate("(list) => { list.scrollTop = list.scrollHeight; }")
     expect(bars(page, "fix[299]")).to_be_visible()
+
+
+def test_a_cost_that_is_not_known_is_a_question_mark(page: Page) -> None:
+    call = {
+        "at": _BEGUN_AT.isoformat(),
+        "settled_at": (_BEGUN_AT + timedelta(seconds=1)).isoformat(),
+        "step": "a",
+        "round": 1,
+        "attempt": 1,
+        "call": 1,
+        "purpose": "p",
+        "model": "m",
+        "state": "settled",
+        "reserved_tokens": 9,
+        "reserved_dollars": None,
+        "settled_tokens": 5,
+        "settled_dollars": None,
+    }
+    shown = draw(page, *planned("a"), *ran("a", 0.2, 0.3, 1), calls=[call])
+
+    expect(shown.get_by_text("? 1 of 1 calls have an unknown cost")).to_be_visible()
+    shown.get_by_label("colour by cost").check()
+    expect(shown.locator(".tl-rows .cost-unknown")).to_have_count(1)
+    expect(shown.locator(".tl-row").filter(has_text="a").get_by_text("?", exact=True)).to_be_visible()
 
 
 def test_names_from_tasks_are_text(page: Page) -> None:

@@ -16,6 +16,7 @@ export const pages = [
   { path: "/approvals", title: "Approvals", nav: "Approvals", scope: "task:read", load: () => import("./pages/approvals.js") },
   { path: "/arms", title: "Arms", nav: "Arms", scope: "arm:list", load: () => import("./pages/arms.js") },
   { path: "/new", title: "New task", nav: "New task", scope: "task:submit", load: () => import("./pages/new_task.js") },
+  { path: "/compare", title: "Compare", nav: "Compare", scope: "task:read", load: () => import("./pages/compare.js") },
   { path: "/sign-in", title: "Sign in", load: () => import("./pages/sign_in.js") },
 ];
 

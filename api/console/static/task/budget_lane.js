@@ -80,8 +80,7 @@ export function BudgetLane({ budget, scale, moment, now }) {
   const unit = unitOf(budget.entries);
   const levels = levelsOf(budget.entries, unit);
   const limit = unit === "tokens" ? budget.limits.max_tokens : budget.limits.max_cost_dollars;
-  const end = moment ?? now.value;
-  const level = levelAt(levels, end);
+  const level = levelAt(levels, moment ?? now.value);
   return html`
     <div class="tl-lane">
       <span class="tl-label">
@@ -92,7 +91,7 @@ export function BudgetLane({ budget, scale, moment, now }) {
           </select>
         </label>
       </span>
-      <${Picture} levels=${levels} scale=${scale} limit=${limit} end=${end} label=${summary(level, { unit, limit })} />
+      <${Picture} levels=${levels} scale=${scale} limit=${limit} end=${now.value} moment=${moment} label=${summary(level, { unit, limit })} />
       <p class="tl-lane-text">
         <span class="tl-key settled"></span> settled ${amount(level.settled, unit)}
         <span class="tl-key reserved"></span> reserved ${amount(level.reserved, unit)}
@@ -105,9 +104,10 @@ export function BudgetLane({ budget, scale, moment, now }) {
 }
 
 /**
- * @param {{levels: Level[], scale: import("./time_scale.js").TimeScale, limit: number|null, end: number, label: string}} props
+ * @param {{levels: Level[], scale: import("./time_scale.js").TimeScale, limit: number|null, end: number, moment: number|null,
+ *   label: string}} props
  */
-function Picture({ levels, scale, limit, end, label }) {
+function Picture({ levels, scale, limit, end, moment, label }) {
   const most = levels.reduce((peak, level) => Math.max(peak, level.settled + level.reserved), 0);
   // a limit that is far above what is used would make the amounts too flat to read
   const isLimitShown = limit !== null && limit <= most * 5;
@@ -126,6 +126,7 @@ function Picture({ levels, scale, limit, end, label }) {
         : limit !== null
           ? html`<text class="tl-cap-text" x=${scale.width - 4} y="9" text-anchor="end">limit is higher ↑</text>`
           : null}
+      ${moment === null ? null : html`<line class="tl-now" x1=${xOf(scale, moment)} x2=${xOf(scale, moment)} y1="0" y2=${HEIGHT} />`}
       ${levels.map((level, index) =>
         level.unknown > (levels[index - 1]?.unknown ?? 0)
           ? html`<text class="tl-unknown-mark" x=${xOf(scale, level.at)} y=${HEIGHT - 4}>?</text>`

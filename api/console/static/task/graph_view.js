@@ -21,6 +21,7 @@ export function GraphView({ width, height, label, isBusy, onKey, onPick, tools, 
   const [zoom, setZoom] = useState(/** @type {number|null} */ (null));
   const fitting = useCallback(() => fittingZoom(frame.current, width, height), [width, height]);
   useLayoutEffect(() => {
+    // before the picture is in the frame, because measuring lays out all that is
     if (zoom === null) setZoom(Math.min(1, Math.max(LEGIBLE, fitting())));
   }, []);
   useLayoutEffect(() => {
@@ -77,7 +78,7 @@ export function GraphView({ width, height, label, isBusy, onKey, onPick, tools, 
       ...${drag}
     >
       <svg role="presentation" width=${Math.round(width * scale)} height=${Math.round(height * scale)} viewBox=${`0 0 ${width} ${height}`}>
-        ${children}
+        ${zoom === null ? null : children}
       </svg>
     </div>
   `;

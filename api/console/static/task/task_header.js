@@ -94,6 +94,7 @@ function Actions({ id, isOpen }) {
   return html`
     ${isOpen && may("task:cancel") && html`<button type="button" class="danger" onClick=${() => setDialog("cancel")}>Cancel the task</button>`}
     ${!isOpen && may("task:submit") && html`<button type="button" onClick=${() => setDialog("retry")}>Retry</button>`}
+    ${!isOpen && html`<${Link} class="button" href=${`/compare?left=${encodeURIComponent(id)}`}>Compare<//>`}
     ${dialog === "retry" && html`<${RetryDialog} taskId=${id} onClose=${() => setDialog(null)} />`}
     ${dialog === "cancel" && html`<${CancelDialog} id=${id} onClose=${() => setDialog(null)} />`}
   `;

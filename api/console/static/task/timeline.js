@@ -11,7 +11,7 @@ import { isSameScale, timeScale } from "./time_scale.js";
 import { Axis, Backdrop, useRange } from "./timeline_axis.js";
 import { Patterns } from "./timeline_bar.js";
 import { RowList } from "./timeline_list.js";
-import { allBars, filtered, reused, rowsOf } from "./timeline_rows.js";
+import { allBars, filtered, reused, rowsOf, within } from "./timeline_rows.js";
 import { choiceOf, Legend, Toolbar } from "./timeline_toolbar.js";
 
 /**
@@ -36,6 +36,12 @@ const COST_LEVELS = 5;
  *   state: after the events up to the scrubber; latest: after all events, by default the same
  */
 export function Timeline({ state, latest = state, id, selected, onSelect }) {
+  if (latest.seq === 0) return html`<p class="quiet">Nothing has happened yet.</p>`;
+  return html`<${Chart} state=${state} latest=${latest} id=${id} selected=${selected} onSelect=${onSelect} />`;
+}
+
+/** @param {{state: State, latest: State, id: string, selected: string|null, onSelect: (step: string|null) => void}} props */
+function Chart({ state, latest, id, selected, onSelect }) {
   const choice = choiceOf(address.value.query);
   const isOpen = latest.endedAt === null;
   const now = useTime(latest);
@@ -45,8 +51,10 @@ export function Timeline({ state, latest = state, id, selected, onSelect }) {
   const frame = useRef(/** @type {HTMLElement|null} */ (null));
   const width = useWidth(frame);
   const all = useMemo(() => rowsOf(latest), [latest]);
-  const rows = useKept(useMemo(() => shownRows(all, choice), [all, address.value]), reused);
-  const range = rangeOf({ rows, choice, origin, end: isOpen ? horizon : (latest.endedAt ?? horizon) });
+  const chosen = useMemo(() => shownRows(all, choice), [all, address.value]);
+  const range = rangeOf({ rows: chosen, choice, origin, end: latest.endedAt ?? horizon });
+  const rows = useKept(useMemo(() => within(chosen, range), [chosen, range.from, range.to]), reused);
+  const marks = marksOf(latest).filter((mark) => mark.at >= range.from && mark.at <= range.to);
   const measured = useMemo(
     () => timeScale(spansOf(rows, range.to), { ...range, width: width.picture }),
     [rows, range.from, range.to, width.picture],
@@ -94,9 +102,9 @@ export function Timeline({ state, latest = state, id, selected, onSelect }) {
       <${Legend} isByCost=${choice.isByCost} unit=${comparedBy(costs.values())} />
       <${Details} pointed=${pointed} now=${now} costs=${costs} />
       <div class="tl-frame" ...${handlers}>
-        <div class="tl-head"><span class="tl-label quiet" title=${clock(origin)}>time since submission</span><${Axis} scale=${scale} origin=${origin} /></div>
+        <div class="tl-head"><span class="tl-label quiet" title=${clock(origin)}>time since submission</span><${Axis} scale=${scale} origin=${origin} marks=${marks} /></div>
         <div class="tl-body">
-          <${Backdrop} scale=${scale} origin=${origin} moment=${moment} marks=${marksOf(latest)} range=${dragged} />
+          <${Backdrop} scale=${scale} origin=${origin} moment=${moment} marks=${marks} range=${dragged} />
           ${rows.length > 0
             ? html`<${RowList} rows=${rows} chart=${chart} critical=${legsByRow(path.legs, choice.expanded)} rowPixels=${width.isNarrow ? NARROW_ROW : WIDE_ROW} expanded=${choice.expanded}
                 selected=${selected} pointed=${pointed} costs=${choice.isByCost ? costs : null} actions=${actions} />`

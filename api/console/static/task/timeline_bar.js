@@ -95,6 +95,7 @@ export function Bar({ bar, chart, onChoose, onPoint }) {
  */
 function Part({ segment, bar, chart }) {
   const { from, to } = segment;
+  if (from > chart.scale.to || (to !== null && to < chart.scale.from)) return null;
   const x1 = xOf(chart.scale, from);
   const x2 = xOf(chart.scale, to ?? chart.now.value);
   const width = Math.max(LEAST_PIXELS, x2 - x1);
@@ -116,7 +117,7 @@ function Part({ segment, bar, chart }) {
  */
 function Glyph({ bar, chart }) {
   const run = bar.segments.findLast((segment) => segment.kind === "run");
-  if (!run) return null;
+  if (!run || run.from < chart.scale.from) return null;
   const x1 = xOf(chart.scale, run.from);
   const x2 = xOf(chart.scale, run.to ?? chart.now.value);
   if (x2 - x1 < GLYPH_PIXELS) return null;
@@ -129,6 +130,7 @@ function Glyph({ bar, chart }) {
  */
 export function CriticalLine({ legs, chart }) {
   return legs.map(({ from, to, isOpen }) => {
+    if (from > chart.scale.to || (!isOpen && to < chart.scale.from)) return null;
     const x1 = xOf(chart.scale, from);
     const x2 = xOf(chart.scale, isOpen ? chart.now.value : to);
     return html`<rect class=${isOpen ? "tl-critical lasting" : "tl-critical"} x=${x1} y=${PATH_TOP} width=${Math.max(LEAST_PIXELS, x2 - x1)} height="3" />`;
@@ -146,6 +148,7 @@ export function Density({ levels, chart }) {
   const waiting = steps(levels, chart, (level) => TOP + BAR_PIXELS - (level.waiting > 0 ? STRIP_PIXELS : 0));
   return html`
     <g class="tl-density" aria-hidden="true">
+      <title>${`up to ${most} at a time`}</title>
       <path fill="url(#tl-queue)" d=${`${waiting}V${TOP + BAR_PIXELS}Z`} />
       <path class="tl-running" d=${`${running}V${TOP + height}Z`} />
     </g>

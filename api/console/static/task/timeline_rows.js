@@ -1,7 +1,6 @@
 /** The rows of the timeline: the planner, each step of any round with its attempts, the judge, and the end of the task. */
 
-import { isFinal } from "./rounds.js";
-import { barsOf } from "./segments.js";
+import { barsOf, isPutOff } from "./segments.js";
 
 /**
  * @typedef {import("./reduce.js").State} State
@@ -83,6 +82,16 @@ export function filtered(rows, { round = null, attempt = null, isErrorsFirst = f
 }
 
 /**
+ * Return the rows without the bars that lie outside of a range of time.
+ * @param {readonly TimelineRow[]} rows
+ * @param {{from: number, to: number}} range
+ * @returns {TimelineRow[]}
+ */
+export function within(rows, { from, to }) {
+  return rows.map((row) => withBars(row, (bars) => bars.filter((bar) => bar.from <= to && (bar.to ?? Infinity) >= from)));
+}
+
+/**
  * Return every bar of the rows, also those of items.
  * @param {readonly TimelineRow[]} rows
  * @returns {RowBar[]}
@@ -149,8 +158,7 @@ function stepRow(step, bars) {
  * @returns {TimelineRow}
  */
 function rowOf(row, kind, bars) {
-  const hasFailed = bars.some((bar) => FAULTY.has(bar.outcome ?? ""));
-  return { name: row.name, kind, arm: row.arm, state: row.state, bars, items: [], hasFailed };
+  return { name: row.name, kind, arm: row.arm, state: row.state, bars, items: [], hasFailed: bars.some(isFaulty) };
 }
 
 /**
@@ -271,7 +279,16 @@ function askedByRow(state) {
  */
 function withBars(row, choose) {
   const items = row.items.map((item) => withBars(item, choose)).filter((item) => item.bars.length > 0);
-  return { ...row, bars: choose(row.bars), items };
+  const bars = choose(row.bars);
+  return { ...row, bars, items, hasFailed: bars.some(isFaulty) || items.some((item) => item.hasFailed) };
+}
+
+/**
+ * @param {RowBar} bar
+ * @returns {boolean}
+ */
+function isFaulty(bar) {
+  return FAULTY.has(bar.outcome ?? "") && !isPutOff(bar);
 }
 
 /**
@@ -293,13 +310,4 @@ function wantedAttempts(bars, attempt) {
 function indexOf(name) {
   const number = Number.parseInt(name.slice(name.lastIndexOf("[") + 1), 10);
   return Number.isNaN(number) ? 0 : number;
-}
-
-/**
- * Tell whether a row is over.
- * @param {TimelineRow} row
- * @returns {boolean}
- */
-export function isOver(row) {
-  return isFinal(row.state);
 }
