@@ -3,8 +3,8 @@
 import { address, Link, setQuery } from "../address.js";
 import { Notice } from "../parts/notice.js";
 import { Tabs } from "../parts/tabs.js";
-import { criticalPath } from "../task/critical_path.js";
 import { Answer } from "../task/answer.js";
+import { criticalPath } from "../task/critical_path.js";
 import { planOf } from "../task/facts.js";
 import { TaskGraph } from "../task/graph.js";
 import { LiveTask } from "../task/live_task.js";
