@@ -65,12 +65,13 @@ class ApprovalListQuerySchema(Schema):
     state = fields.Enum(ApprovalState, by_value=True, load_default=None)
     task_id = fields.String(load_default=None, validate=_require_task)
     assignee = fields.String(load_default=None, validate=_require_name)
+    sort = fields.String(load_default="newest", validate=validate.OneOf(["newest", "expiry"]))
     limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(load_default=None, validate=_require_cursor)
 
 
 class ApprovalPageSchema(ResponseSchema):
-    """A page of approvals, newest first; request the next page with cursor = `next_cursor`."""
+    """A page of approvals, in the order of `sort`; request the next page with cursor = `next_cursor`."""
 
     approvals = fields.List(fields.Nested(ApprovalSchema))
     next_cursor = fields.String(allow_none=True)
@@ -126,10 +127,14 @@ _LINK = LinkSchema()
 
 
 @blueprint.get("")
-@describes({200: ApprovalPageSchema}, query=ApprovalListQuerySchema)
+@describes(
+    {200: ApprovalPageSchema, 304: None},
+    query=ApprovalListQuerySchema,
+    headers={"If-None-Match": "The ETag of an earlier response."},
+)
 @requires("task:read")
 def index(principal: Principal) -> Response:
-    """List the tenant's approvals, newest first, in pages."""
+    """List the tenant's approvals in pages: newest first, or with sort=expiry what expires first."""
     query = read(_QUERY, request.args)
     limit, state = query["limit"], query["state"]
     with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
@@ -141,10 +146,12 @@ def index(principal: Principal) -> Response:
             assignee=query["assignee"],
             limit=limit + 1,
             before=query["cursor"],
+            by_expiry=query["sort"] == "expiry",
         )
     page = found[:limit]
     next_cursor = page[-1].id if len(found) > limit else None
-    return jsonify({"approvals": [approval_reply(approval) for approval in page], "next_cursor": next_cursor})
+    shown = [approval_reply(approval) for approval in page]
+    return _conditional(jsonify({"approvals": shown, "next_cursor": next_cursor}))
 
 
 @blueprint.get("/<approval_id>")
@@ -152,7 +159,11 @@ def index(principal: Principal) -> Response:
 @requires("task:read")
 def show(principal: Principal, approval_id: str) -> Response:
     """Return one approval: what is about to run, who should decide until when, and the decision."""
-    response = jsonify(approval_reply(find_approval(principal.tenant, approval_id)))
+    return _conditional(jsonify(approval_reply(find_approval(principal.tenant, approval_id))))
+
+
+def _conditional(response: Response) -> Response:
+    """Return the response with an ETag, or 304 if the caller has it."""
     response.headers["Cache-Control"] = "private, no-cache"
     response.add_etag()
     response.make_conditional(request)

@@ -153,11 +153,12 @@ def list_approvals(
     assignee: str | None = None,
     limit: int = 50,
     before: str | None = None,
+    by_expiry: bool = False,
 ) -> list[ApprovalRecord]:
-    """Return the tenant's approvals, newest first, with ids below `before`."""
+    """Return the tenant's approvals behind the one with the id `before`: newest first, or what expires first."""
     asked = {"tenant": tenant, "state": state, "task_id": task_id, "assignee": assignee}
     values = {**asked, "limit": limit, "before": before}
-    return _records(conn.exec_driver_sql(_SQL["list_approvals"], values))
+    return _records(conn.exec_driver_sql(_SQL["list_by_expiry" if by_expiry else "list_approvals"], values))
 
 
 def decide(

@@ -39,6 +39,21 @@ WHERE a.tenant = %(tenant)s
 ORDER BY a.id DESC
 LIMIT %(limit)s;
 
+-- name: list_by_expiry
+-- Read a tenant's approvals, those first that expire first, after one with a known id.
+SELECT a.*, t.key_id AS submitted_by
+FROM approvals a
+JOIN tasks t ON t.id = a.task_id
+WHERE a.tenant = %(tenant)s
+    AND (%(state)s::text IS NULL OR a.state = %(state)s)
+    AND (%(task_id)s::text IS NULL OR a.task_id = %(task_id)s)
+    AND (%(assignee)s::text IS NULL OR a.assignee = %(assignee)s)
+    AND (%(before)s::text IS NULL OR (a.expires_at, a.id) > (
+        SELECT shown.expires_at, shown.id FROM approvals shown WHERE shown.id = %(before)s AND shown.tenant = %(tenant)s
+    ))
+ORDER BY a.expires_at, a.id
+LIMIT %(limit)s;
+
 -- name: decide
 -- Record a decision, unless another came first, the approval has expired or another proposal was shown, and open the
 -- step's gate in the same statement. The clock is read after the wait for the row: now() is the transaction's start.

@@ -5,23 +5,24 @@ They need playwright (`make test-browser` installs it) and a Chromium: $CHROMIUM
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
 from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
 from orchestrator.chord.database import open_engine, transaction
-from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver.stack import Stack
 from orchestrator.memory import keys
 from tests.acceptance.client import Client
+from tests.acceptance.model_stack import asking
 from tests.browser.faults import Faults, watch
+from tests.fake_llm.server import FakeLLM
 
 TENANT = "acme"
 WIDE: ViewportSize = {"width": 1280, "height": 800}
@@ -29,29 +30,30 @@ NARROW: ViewportSize = {"width": 360, "height": 740}
 
 CheckAxe = Callable[[Page], None]
 
+# generous, for a busy machine: a test that passes waits for none of them
+_WAIT_MS = 20_000
+expect.set_options(timeout=_WAIT_MS)
+
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def fake() -> Iterator[FakeLLM]:
+    """The scripted model server that plans goals without a plan, and judges criteria without a check."""
+    with FakeLLM() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(fake: FakeLLM) -> Iterator[Stack]:
     """A running stack with its own servers; the tests of one session share it, each with tasks of its own."""
-    with tempfile.TemporaryDirectory(prefix="octollm-browser-") as folder:
-        running = Stack(
-            Path(folder),
-            port=0,
-            environ={
-                "DATABASE_URL": "",
-                "REDIS_URL": "",
-                "RECIPES_PATH": str(Path(__file__).parents[2] / "examples" / "recipes"),
-                "LOG_LEVEL": "warning",
-                "RATE_LIMIT": "1000000/minute",
-                "SESSION_RATE_LIMIT": "1000000/minute",
-                "FAILED_AUTH_LIMIT": "1000000/minute",
-                "GRACE_SECONDS": "3",
-            },
-            durable=False,
-            processes=ONE_OF_EACH,
-        )
-        with running:
-            yield running
+    no_limit = "1000000/minute"
+    with asking(
+        fake,
+        RECIPES_PATH=str(Path(__file__).parents[2] / "examples" / "recipes"),
+        RATE_LIMIT=no_limit,
+        SESSION_RATE_LIMIT=no_limit,
+        FAILED_AUTH_LIMIT=no_limit,
+    ) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +95,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
     """A browser profile of the test's own, in which nobody is signed in."""
     made = browser.new_context(base_url=stack.url, viewport=WIDE)
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(_WAIT_MS)
     yield made
     made.close()
 

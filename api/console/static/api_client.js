@@ -61,7 +61,7 @@ export async function send(method, path, body, { headers = {} } = {}) {
  * Read a path now and every `everyMs`, while the tab is visible; wait longer if the API asks for it.
  * @param {string} path
  * @param {{everyMs?: number, onData: (data: any) => void, onError?: (error: ApiError) => void}} options
- *   onData is called when the answer changed
+ *   onData is called when the answer changed, and for the first one after an error
  * @returns {() => void} stops it
  */
 export function poll(path, { everyMs = 2000, onData, onError = () => {} }) {
@@ -84,6 +84,8 @@ export function poll(path, { everyMs = 2000, onData, onError = () => {} }) {
       if (aborter.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       onError(error);
+      // so that the next answer reaches onData even if it is the same: the page shows the error until then
+      etag = null;
       pauseMs = Math.max(everyMs, error.retryAfter * 1000);
     } finally {
       isReading = false;

@@ -13,6 +13,8 @@ export const pages = [
   { path: "/tasks", title: "Tasks", nav: "Tasks", load: () => import("./pages/tasks.js") },
   { path: "/", title: "Tasks", load: () => import("./pages/tasks.js") },
   { path: "/tasks/:id", title: "Task", load: () => import("./pages/task.js") },
+  { path: "/approvals", title: "Approvals", nav: "Approvals", scope: "task:read", load: () => import("./pages/approvals.js") },
+  { path: "/arms", title: "Arms", nav: "Arms", scope: "arm:list", load: () => import("./pages/arms.js") },
   { path: "/sign-in", title: "Sign in", load: () => import("./pages/sign_in.js") },
 ];
 

@@ -120,10 +120,23 @@ def test_the_list_is_filtered_and_paged(engineer: Engineer, call: Caller) -> Non
     assert ids(f"?cursor={page['next_cursor']}") == [first["approval_id"]]
 
 
+def test_the_list_can_begin_with_what_expires_first(engineer: Engineer, call: Caller) -> None:
+    late, soon, between = (ask(engineer, call, expires_in=seconds) for seconds in (900, 300, 600))
+
+    page = call("GET", "/v1/approvals?sort=expiry&limit=2")
+    rest = call("GET", f"/v1/approvals?sort=expiry&limit=2&cursor={page.json['next_cursor']}").json
+    again = call("GET", "/v1/approvals?sort=expiry&limit=2", headers={"If-None-Match": page.headers["ETag"]})
+
+    assert page.json["approvals"] == [soon, between]
+    assert (rest["approvals"], rest["next_cursor"]) == ([late], None)
+    assert again.status_code == 304
+
+
 @pytest.mark.parametrize(
     "query",
     [
         "state=open",
+        "sort=oldest",
         "task_id=x",
         "assignee=",
         "assignee=%00",

@@ -10,14 +10,17 @@ import { RoundPicker } from "../task/round_picker.js";
 import { Scrubber } from "../task/scrubber.js";
 import { StepsTable } from "../task/steps_table.js";
 import { TaskHeader } from "../task/task_header.js";
+import { Timeline } from "../task/timeline.js";
 import { useEventNumber } from "../task/use_event_number.js";
 import { html, useEffect, useMemo } from "../vendor.js";
 
 /**
  * What every part of the page gets: the task after its first n events, and what is loaded beside them.
  * @typedef {object} TaskProps
+ * @property {string} id the task's
  * @property {import("../task/reduce.js").State} state
  * @property {import("../task/facts.js").Facts} facts
+ * @property {import("../task/reduce.js").State} latest the task after all events that came
  * @property {number} n number of the last event that is shown
  * @property {boolean} isLive whether that is the last one that came
  * @property {number} round number of the round that is shown
@@ -28,6 +31,7 @@ import { html, useEffect, useMemo } from "../vendor.js";
 /** @type {{id: string, label: string, View: (props: TaskProps) => unknown}[]} */
 const VIEWS = [
   { id: "graph", label: "Graph", View: Graph },
+  { id: "timeline", label: "Timeline", View: Timeline },
   { id: "table", label: "Steps", View: StepsTable },
 ];
 
@@ -46,19 +50,22 @@ function Task({ id }) {
   const size = live.size.value;
   const [n, isLive, showEvent] = useEventNumber(size);
   if (connection.state === "gone") return html`<${Gone} id=${id} />`;
-  const state = live.log.stateAt(n);
+  const latest = useMemo(() => live.log.stateAt(size), [size]);
+  const state = n === size ? latest : live.log.stateAt(n);
   const { query } = address.value;
   const round = roundOf(query.get("round"), state);
   /** @type {TaskProps} */
-  const props = { state, facts, n, isLive, round, selected: query.get("step"), onSelect: (step) => setQuery({ step }) };
+  const props = { id, state, latest, facts, n, isLive, round, selected: query.get("step"), onSelect: (step) => setQuery({ step }) };
   const { id: view, View } = VIEWS.find((one) => one.id === query.get("view")) ?? /** @type {any} */ (VIEWS[0]);
   return html`
-    <${TaskHeader} ...${props} id=${id} live=${live} />
+    <${TaskHeader} ...${props} live=${live} />
     <${Notice} error=${facts.error} />
     <${Scrubber} log=${live.log} n=${n} size=${size} isLive=${isLive} onShow=${showEvent} />
     <div class="task-views">
       <${Tabs} label="Views" tabs=${VIEWS} selected=${view} onSelect=${(/** @type {string} */ one) => setQuery({ view: one === VIEWS[0]?.id ? null : one })} />
-      <${RoundPicker} state=${state} round=${round} onSelect=${(/** @type {number|null} */ one) => setQuery({ round: one })} />
+      ${view === "timeline"
+        ? null
+        : html`<${RoundPicker} state=${state} round=${round} onSelect=${(/** @type {number|null} */ one) => setQuery({ round: one })} />`}
     </div>
     <div role="tabpanel" id=${`panel-${view}`} aria-labelledby=${`tab-${view}`}><${View} ...${props} /></div>
   `;

@@ -32,16 +32,16 @@ const LEAST_AXIS_MS = 1000;
 const COST_LEVELS = 5;
 
 /**
- * @param {{state: State, latest?: State, taskId: string, selected: string|null, onSelect: (step: string) => void}} props
+ * @param {{state: State, latest?: State, id: string, selected: string|null, onSelect: (step: string|null) => void}} props
  *   state: after the events up to the scrubber; latest: after all events, by default the same
  */
-export function Timeline({ state, latest = state, taskId, selected, onSelect }) {
+export function Timeline({ state, latest = state, id, selected, onSelect }) {
   const choice = choiceOf(address.value.query);
   const isOpen = latest.endedAt === null;
-  const now = useNow(latest);
+  const now = useTime(latest);
   const origin = latest.startedAt ?? latest.lastEventAt ?? 0;
   const horizon = useComputed(() => horizonOf(origin, now.value)).value;
-  const budget = useBudget(taskId, { isOpen, seq: latest.seq });
+  const budget = useBudget(id, { isOpen, seq: latest.seq });
   const frame = useRef(/** @type {HTMLElement|null} */ (null));
   const width = useWidth(frame);
   const all = useMemo(() => rowsOf(latest), [latest]);
@@ -77,7 +77,7 @@ export function Timeline({ state, latest = state, taskId, selected, onSelect }) 
       pointed.value = bar ?? pointed.value;
     },
     onName: (/** @type {string} */ name) => name !== "finishing" && onSelect(name),
-    onExpand: (/** @type {string} */ name) => setQuery({ expand: toggled(choice.expanded, name) }),
+    onExpand: (/** @type {string} */ name) => setQuery({ open: toggled(choice.expanded, name) }),
   };
   return html`
     <section class=${`timeline ${width.isNarrow ? "narrow" : ""}`} aria-label="Timeline" ref=${frame}>
@@ -147,7 +147,7 @@ function Details({ bar, now, costs }) {
  * @param {State} latest
  * @returns {import("../vendor.js").Signal<number>}
  */
-function useNow(latest) {
+function useTime(latest) {
   const known = latest.endedAt ?? latest.lastEventAt ?? 0;
   const now = useSignal(Math.max(known, latest.endedAt === null ? Date.now() : 0));
   useEffect(() => {

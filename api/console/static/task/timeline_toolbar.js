@@ -36,9 +36,9 @@ export function choiceOf(query) {
     isFiltered: query.get("span") !== "all",
     zoom: isZoomed ? { from, to } : null,
     isByCost: query.get("colour") === "cost",
-    expanded: new Set((query.get("expand") ?? "").split(",").filter(Boolean).slice(0, MOST_EXPANDED)),
-    isErrorsFirst: query.get("errors") === "1",
-    isNotDone: query.get("open") === "1",
+    expanded: new Set((query.get("open") ?? "").split(",").filter(Boolean).slice(0, MOST_EXPANDED)),
+    isErrorsFirst: query.has("errors"),
+    isNotDone: query.has("not_done"),
   };
 }
 
@@ -59,6 +59,8 @@ export function Toolbar({ choice, rounds, attempts, onChange, onZoom, onMove }) 
         ? html`<${Picker} label="Attempt" value=${attempt} options=${["last", ...numbers(attempts)]} all="all attempts"
             onPick=${(/** @type {string} */ value) => onChange({ attempt: value, span: null })} />`
         : null}
+      <${Toggle} name="not_done" isOn=${choice.isNotDone} onChange=${onChange}>Not done<//>
+      <${Toggle} name="errors" isOn=${choice.isErrorsFirst} onChange=${onChange}>Errors first<//>
       <label class="tl-check">
         <input type="checkbox" checked=${choice.isByCost}
           onChange=${() => onChange({ colour: choice.isByCost ? null : "cost" })} /> colour by cost
@@ -72,6 +74,11 @@ export function Toolbar({ choice, rounds, attempts, onChange, onZoom, onMove }) 
       </span>
     </div>
   `;
+}
+
+/** @param {{name: string, isOn: boolean, onChange: OnChange, children?: unknown}} props */
+function Toggle({ name, isOn, onChange, children }) {
+  return html`<button class="toggle" aria-pressed=${isOn} onClick=${() => onChange({ [name]: !isOn })}>${children}</button>`;
 }
 
 /**
