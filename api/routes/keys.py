@@ -144,7 +144,12 @@ def create(principal: Principal) -> Response:
 
 @blueprint.post("/<key_id>/rotate")
 @describes(
-    {201: NewKeySchema}, 409, body=RotationRequestSchema, is_body_required=False, audit_action="key.rotate"
+    {201: NewKeySchema},
+    409,
+    body=RotationRequestSchema,
+    is_body_required=False,
+    examples={"at once": {"overlap_hours": 0}},
+    audit_action="key.rotate",
 )
 @requires("admin")
 def rotate(principal: Principal, key_id: str) -> Response:

@@ -15,6 +15,9 @@ export const pages = [
   { path: "/tasks/:id", title: "Task", load: () => import("./pages/task.js") },
   { path: "/approvals", title: "Approvals", nav: "Approvals", scope: "task:read", load: () => import("./pages/approvals.js") },
   { path: "/arms", title: "Arms", nav: "Arms", scope: "arm:list", load: () => import("./pages/arms.js") },
+  { path: "/dead-steps", title: "Dead steps", nav: "Dead steps", scope: "task:read", load: () => import("./pages/dead_steps.js") },
+  { path: "/keys", title: "Keys", nav: "Keys", scope: "admin", load: () => import("./pages/keys.js") },
+  { path: "/audit-log", title: "Audit log", nav: "Audit log", scope: "admin", load: () => import("./pages/audit_log.js") },
   { path: "/sign-in", title: "Sign in", load: () => import("./pages/sign_in.js") },
 ];
 
