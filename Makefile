@@ -17,6 +17,7 @@ CYCLONEDX := cyclonedx-bom==7.5.0
 
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.set-up
+BROWSER := $(VENV)/.browser
 # write bytecode even if the shell forbids it, since each xdist worker would rewrite all tests' assertions again;
 # one hash seed makes the order of sets reproducible
 TEST_ENV := PYTHONDONTWRITEBYTECODE= PYTHONHASHSEED=0
@@ -73,11 +74,15 @@ lint-console: $(CONSOLE)/node_modules ## check the types of the console's script
 	@cd $(CONSOLE) && npm run --silent types
 
 test-console: ## the tests of the console's modules that need no browser (needs node)
-	@node --test tests/console
+	@node --test tests/console/*.test.js
 
-test-browser: setup test-console ## the console in Chromium: $CHROMIUM or the one on PATH; needs node too
-	@uv pip install --quiet --no-config --require-hashes -r tests/browser/requirements.lock
+test-browser: setup $(BROWSER) test-console ## the console in Chromium: $CHROMIUM or the one on PATH; needs node too
 	@$(TEST_ENV) python -m pytest tests/browser $(ARGS)
+
+# playwright has 51 MB, which nothing else needs
+$(BROWSER): tests/browser/requirements.lock $(STAMP)
+	@uv pip install --quiet --no-config --require-hashes -r tests/browser/requirements.lock
+	@touch $@
 
 console-vendor: $(CONSOLE)/node_modules ## make the bundle of other people's scripts that the console uses (needs npm)
 	@cd $(CONSOLE) && npm run --silent build

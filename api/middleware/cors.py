@@ -40,7 +40,7 @@ _PREFLIGHT_CACHE_SECONDS = 7200
 def install(app: Flask, origins: Sequence[str]) -> None:
     """Add the CORS headers of the Fetch standard for these origins; do nothing if there are none.
 
-    Requests have no credentials in its sense: callers send a token, and the API reads no cookie.
+    Requests have no credentials in its sense: callers send a token. The console's cookie counts for no other origin.
     """
     if not origins:
         return

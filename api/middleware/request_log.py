@@ -36,6 +36,8 @@ def _begin() -> None:
 def _finish(response: Response) -> Response:
     response.headers["X-Request-ID"] = request_id()
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    # a page of another origin can't load it as an image or a script, which CORS would not prevent
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     response.headers.setdefault("Cache-Control", "no-store")
     if not request.path.endswith(_QUIET):
         _log.info(

@@ -1,13 +1,16 @@
 """The console's session: one of our JWTs in a cookie, which counts only in requests of our own pages."""
 
-from urllib.parse import urlsplit
+import re
 
 from flask import Response, g, request
 
 from orchestrator.models.errors import Forbidden
 
 _NAME = "octollm_session"
+_PORT = re.compile(r":([0-9]{1,5})\Z")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# none: the reader typed the address, or opened a bookmark
+_OWN_SITES = frozenset({"same-origin", "none"})
 
 
 def name() -> str:
@@ -16,19 +19,21 @@ def name() -> str:
     It has the port, since browsers keep the cookies of a host's ports together: two servers on one machine would
     otherwise sign each other's users out.
     """
-    port = urlsplit(f"//{request.host}").port
-    return f"{_NAME}_{port}" if port else _NAME
+    port = _PORT.search(request.host)
+    return f"{_NAME}_{port[1]}" if port else _NAME
 
 
 def presented() -> str | None:
     """Return the token in the request's cookie; None without one.
 
-    Raises Forbidden for a request that may change something, or upgrades to a WebSocket, from another origin.
+    Raises Forbidden for a request that is not from a page of ours and may change something or upgrades to a WebSocket,
+    and for one of which the browser says that another page asks.
     """
     token = request.cookies.get(name())
     if not token:
         return None
-    if request.method not in _SAFE_METHODS or "Upgrade" in request.headers:
+    is_read = request.method in _SAFE_METHODS and "Upgrade" not in request.headers
+    if not is_read or request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITES:
         require_own_origin()
     g.is_session = True
     return token
@@ -45,8 +50,8 @@ def require_own_origin() -> None:
     SameSite=Strict alone admits other ports and other subdomains of the same site. The scheme is not compared: a proxy
     that ends TLS leaves us http.
     """
-    origin = urlsplit(request.headers.get("Origin", ""))
-    if origin.scheme not in {"http", "https"} or origin.netloc.lower() != request.host.lower():
+    host = request.host.lower()
+    if request.headers.get("Origin", "").lower() not in {f"http://{host}", f"https://{host}"}:
         raise Forbidden(
             "A session is accepted only from the console's own pages: the Origin header must name this host; "
             "a proxy must pass on the Host header. Other clients send a token.",

@@ -26,6 +26,8 @@ from orchestrator.orchestrator import Orchestrator
 
 CACHE_SECONDS = 2.0
 """So old an answer may be: many tabs cost one reading."""
+READING_SHARE = 10
+"""An answer is kept so many times as long as its reading took, if that is longer: readings take a tenth of the time."""
 MAX_MINUTES = 180
 _MAX_KEPT = 64
 _EXTENSION = "octollm_arm_statistics"
@@ -86,7 +88,7 @@ class ArmStatisticsListSchema(ResponseSchema):
 
 
 class RecentAnswers:
-    """Keeps answers for CACHE_SECONDS; callers that ask for the same at the same time share one reading."""
+    """Keeps answers for CACHE_SECONDS or longer; callers that ask for the same at the same time share one reading."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -101,18 +103,20 @@ class RecentAnswers:
             while len(self._kept) > _MAX_KEPT:
                 self._kept.popitem(last=False)
         with kept.lock:
-            if kept.answer is None or self._clock() - kept.made_at > CACHE_SECONDS:
-                kept.answer, kept.made_at = make(), self._clock()
+            now = self._clock()
+            if kept.answer is None or now > kept.good_until:
+                kept.answer, end = make(), self._clock()
+                kept.good_until = end + max(CACHE_SECONDS, READING_SHARE * (end - now))
             return kept.answer
 
 
 class _Kept:
-    """An answer, when it was made, and the lock of who makes it."""
+    """An answer, until when it is good, and the lock of who makes it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.answer: dict[str, Any] | None = None
-        self.made_at = 0.0
+        self.good_until = 0.0
 
 
 _QUERY = ArmStatisticsQuerySchema(unknown=EXCLUDE)
@@ -156,23 +160,22 @@ def _read(orchestrator: Orchestrator, tenant: str, *, minutes: int) -> dict[str,
 
 
 def _describe(arm: ArmCapability, now: ArmStatistics, history: ArmHistory) -> dict[str, Any]:
-    totals = history.totals
     return {
         "arm_id": arm.arm_id,
         "name": arm.name,
         "status": status_of(now),
         "queued": now.queued,
-        "oldest_queued_seconds": totals.oldest_queued_seconds,
+        "oldest_queued_seconds": history.oldest_queued_seconds,
         "workers": now.workers,
         "busy": now.busy,
         "slots": now.concurrency,
         "is_unserved": now.queued > 0 and (now.workers == 0 or now.outage is not None),
         "outage": now.outage,
-        "ended": totals.attempts,
-        "success_rate": totals.successes / totals.attempts if totals.attempts else None,
-        "p50_ms": totals.p50_ms,
-        "p95_ms": totals.p95_ms,
-        "cost_dollars": totals.cost_dollars,
+        "ended": history.attempts,
+        "success_rate": history.successes / history.attempts if history.attempts else None,
+        "p50_ms": history.p50_ms,
+        "p95_ms": history.p95_ms,
+        "cost_dollars": history.cost_dollars,
         "complete_since": history.complete_since,
         "series": history.minutes,
     }

@@ -16,7 +16,7 @@ from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle.contract_check import CheckedContract, Fault, check_contract, faults_of
 from orchestrator.models.errors import BlockedByPolicy, InvalidInput
 from orchestrator.models.plan import PlanStep
-from orchestrator.models.task_contract import Contract, Priority
+from orchestrator.models.task_contract import MAX_ATTACHMENTS, MAX_CRITERIA, Contract, Priority
 from orchestrator.router import Route
 from orchestrator.rules.json_pointer import locate
 from orchestrator.safety import screening
@@ -59,6 +59,15 @@ class EffectiveBudgetSchema(ResponseSchema):
     max_replans = fields.Integer()
 
 
+class LimitsSchema(ResponseSchema):
+    """What this server accepts: bytes of a body and of a file, and counts."""
+
+    body_bytes = fields.Integer()
+    file_bytes = fields.Integer()
+    attachments = fields.Integer()
+    criteria = fields.Integer()
+
+
 class CheckedSchema(ResponseSchema):
     """What is wrong with a contract, at most 100 faults; else the steps that would run.
 
@@ -71,6 +80,7 @@ class CheckedSchema(ResponseSchema):
     steps = fields.List(fields.Nested(RoutedStepSchema))
     reserved_tokens = fields.Integer()
     budget = fields.Nested(EffectiveBudgetSchema, allow_none=True)
+    limits = fields.Nested(LimitsSchema)
 
 
 _CHECKED = CheckedSchema()
@@ -91,6 +101,7 @@ def check(principal: Principal) -> Response:
         "steps": [] if found else _steps(checked),
         "reserved_tokens": 0 if found else checked.reserved_tokens,
         "budget": contract.budget if contract else None,
+        "limits": _limits(),
     }
     return jsonify(_CHECKED.to_json(reply))
 
@@ -136,6 +147,16 @@ def _located(fault: Fault, members: Mapping[str, Any]) -> dict[str, str]:
         dotted = dotted.replace(_LIST_OF_STEPS, "plan", 1) if dotted.startswith(_LIST_OF_STEPS) else dotted
     path, missing = locate(members, dotted)
     return {"path": path, "message": f"{missing}: {fault.message}" if missing else fault.message}
+
+
+def _limits() -> dict[str, int]:
+    settings = context.orchestrator().settings
+    return {
+        "body_bytes": settings.max_body_bytes,
+        "file_bytes": settings.max_file_bytes,
+        "attachments": MAX_ATTACHMENTS,
+        "criteria": MAX_CRITERIA,
+    }
 
 
 def _planner_of(members: Mapping[str, Any], checked: CheckedContract) -> str:

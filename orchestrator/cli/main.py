@@ -22,6 +22,11 @@ _COMMANDS = {
     "list": ("inspection:list_tasks", "List the tasks, newest first."),
     "result": ("inspection", "Print the result of a task and nothing else."),
     "events": ("inspection", "Print the events of a task, one a line."),
+    "step": (
+        "difference:show_step",
+        "Print one step of a task: inputs, attempts, output, calls to models, log.",
+    ),
+    "diff": ("difference", "Compare two tasks, or two rounds of one, and name the first step that differs."),
     "trace": ("inspection", "Print every decision about a task."),
     "graph": ("graph", "Print the steps of a task, a plan or a recipe as a picture: Mermaid, DOT or SVG."),
     "check-plan": ("plan_check", "Say what is wrong with the plan or contract in a file; run nothing."),

@@ -28,27 +28,20 @@ class ArmMinute:
 
 
 @dataclass(frozen=True)
-class ArmTotals:
-    """An arm over the whole window; latencies are null if nothing ended.
+class ArmHistory:
+    """An arm's last minutes, oldest first, and what they come to; latencies are null if nothing ended.
 
-    `cost_dollars` is what the tenant's own steps cost, None if part of it is not known.
+    `complete_since`: earlier minutes lack rows, None: they are complete. `cost_dollars` is what the tenant's own steps
+    cost, None if part of it is not known.
     """
 
-    arm: str
-    oldest_queued_seconds: float | None
     attempts: int
     successes: int
     p50_ms: float | None
     p95_ms: float | None
+    oldest_queued_seconds: float | None
     cost_dollars: Decimal | None
-
-
-@dataclass(frozen=True)
-class ArmHistory:
-    """An arm's last minutes, oldest first; `complete_since`: earlier minutes lack rows, None: they are complete."""
-
-    totals: ArmTotals
-    complete_since: datetime | None = None
+    complete_since: datetime | None
     minutes: list[ArmMinute] = field(default_factory=list)
 
 
@@ -58,11 +51,18 @@ def read(conn: Connection, arms: Sequence[str], *, tenant: str, minutes: int) ->
     `minutes` counts the current one. `conn` must see all tenants.
     """
     values = {"arms": list(arms), "tenant": tenant, "minutes": minutes, "limit": MAX_ENDED}
-    totals = [ArmTotals(**row) for row in conn.exec_driver_sql(_SQL["totals"], values).mappings()]
-    rows = conn.exec_driver_sql(_SQL["window"], values).mappings().all()
-    since = {row["arm"]: row["complete_since"] for row in rows}
-    found = {one.arm: ArmHistory(one, since.get(one.arm)) for one in totals}
-    for row in rows:
-        shown = {name: value for name, value in row.items() if name not in ("arm", "complete_since")}
-        found[row["arm"]].minutes.append(ArmMinute(**shown))
+    found: dict[str, ArmHistory] = {}
+    for row in conn.exec_driver_sql(_SQL["window"], values):
+        if row.arm not in found:
+            found[row.arm] = ArmHistory(
+                attempts=row.attempts,
+                successes=row.successes,
+                p50_ms=row.whole_p50_ms,
+                p95_ms=row.whole_p95_ms,
+                oldest_queued_seconds=row.oldest_queued_seconds,
+                cost_dollars=row.cost_dollars,
+                complete_since=row.complete_since,
+            )
+        minute = ArmMinute(row.at, row.finished, row.failed, row.p50_ms, row.p95_ms, row.queued, row.busy)
+        found[row.arm].minutes.append(minute)
     return found

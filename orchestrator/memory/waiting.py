@@ -23,7 +23,7 @@ class OpenRow:
     those that hold the slots of its round; of both the first six are named. `workers`, `slots` and `busy` are of the
     live workers of its queue, `withheld` says why some of them take no work, `ahead` counts the rows queued before it.
     `running_everywhere` and `running_here` count the running rows of its tenant, in all queues and in its own;
-    `has_others`: other tenants have tasks. `called_at` and `call_tokens` are of its open model calls.
+    `has_others`: other tenants have tasks or keys. `called_at` and `call_tokens` are of its open model calls.
     """
 
     id: str

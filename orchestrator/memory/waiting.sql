@@ -2,7 +2,8 @@
 -- Read what each open row of a task waits for, the first `limit` rows: its open dependencies, the arm's workers and the
 -- rows queued before it, the last reason for another try, the pending approval, the open model call, and the budget.
 -- Only the task's last 1,000 events and a queue's first 2,000 rows are looked at. `ahead` is null beyond. A queue's order
--- is that of its messages: priority, then time; rows whose turn has not come (not_before) are not in it.
+-- is that of its messages: priority, then time; rows whose turn has not come (not_before) are not in it. What is read once
+-- is MATERIALIZED: else it is computed again for each row.
 WITH open AS (
     SELECT s.*
     FROM steps s
@@ -12,20 +13,21 @@ WITH open AS (
     FROM open
     ORDER BY array_position('{waiting,queued,running,held,blocked}'::text[], state), path_length DESC, name, id
     LIMIT %(limit)s
-), needed AS (
-    SELECT dependent.id, count(*) AS number, (array_agg(open.name ORDER BY open.name))[1:6] AS names
+), needed AS MATERIALIZED (
+    SELECT dependent.id, count(*) AS number, (array_agg(open.name ORDER BY open.name COLLATE "C"))[1:6] AS names
     FROM open, unnest(open.unblocks) AS dependent (id)
     GROUP BY dependent.id
-), holders AS (
-    SELECT round, count(*) AS number, (array_agg(name ORDER BY name))[1:6] AS names
+), holders AS MATERIALIZED (
+    SELECT round, count(*) AS number, (array_agg(name ORDER BY name COLLATE "C"))[1:6] AS names
     FROM open
     WHERE kind = 'step' AND state IN ('queued', 'running')
     GROUP BY round
-), tried AS (
-    SELECT DISTINCT ON (payload ->> 'step_id') payload ->> 'step_id' AS id, seq, payload #>> '{error,code}' AS code,
-        payload #>> '{error,message}' AS message
+), tried AS MATERIALIZED (
+    SELECT DISTINCT ON (payload ->> 'step_id') payload ->> 'step_id' AS id, payload #>> '{error,code}' AS code,
+        payload #>> '{error,message}' AS message,
+        occurred_at + (payload ->> 'delay_seconds')::float8 * interval '1 second' AS until
     FROM (
-        SELECT seq, type, payload
+        SELECT seq, occurred_at, type, payload
         FROM events
         WHERE task_id = %(task_id)s
         ORDER BY seq DESC
@@ -33,13 +35,16 @@ WITH open AS (
     ) latest
     WHERE type = 'step.retrying'
     ORDER BY payload ->> 'step_id', seq DESC
-), wanted AS (
+), wanted AS MATERIALIZED (
     SELECT DISTINCT queue, tenant
     FROM shown
     WHERE state = 'queued'
-), queues AS (
+), queues AS MATERIALIZED (
     SELECT wanted.queue, wanted.tenant, serving.*, running.*, (
         SELECT coalesce(min(t.tenant) <> wanted.tenant OR max(t.tenant) <> wanted.tenant, false) FROM tasks t
+    ) OR EXISTS (
+        SELECT FROM api_keys k
+        WHERE k.tenant <> wanted.tenant AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
     ) AS has_others
     FROM wanted
     CROSS JOIN LATERAL (
@@ -54,7 +59,7 @@ WITH open AS (
         FROM steps r
         WHERE r.state = 'running' AND r.tenant = wanted.tenant
     ) running
-), lines AS (
+), lines AS MATERIALIZED (
     SELECT id, row_number() OVER (PARTITION BY queue ORDER BY priority, queued_at, id) - 1 AS ahead,
         count(*) OVER () > 2000 AS is_cut
     FROM (
@@ -63,7 +68,7 @@ WITH open AS (
         WHERE s.state = 'queued' AND s.queue = ANY(ARRAY(SELECT queue FROM wanted)) AND s.not_before <= now()
         LIMIT 2001
     ) queued
-), budget AS (
+), budget AS MATERIALIZED (
     SELECT coalesce(sum(spent_tokens) FILTER (WHERE settled_at IS NOT NULL), 0)::bigint AS spent_tokens,
         coalesce(sum(spent_cost) FILTER (WHERE settled_at IS NOT NULL), 0) AS spent_cost,
         coalesce(sum(reserved_tokens) FILTER (WHERE settled_at IS NULL), 0)::bigint AS held_tokens,
@@ -92,7 +97,8 @@ FROM shown
 CROSS JOIN budget
 LEFT JOIN needed ON needed.id = shown.id
 LEFT JOIN holders ON holders.round = shown.round
-LEFT JOIN tried ON tried.id = shown.id
+-- a row that was put off again since waits for another reason
+LEFT JOIN tried ON tried.id = shown.id AND tried.until > shown.not_before - interval '1 second'
 LEFT JOIN queues ON shown.state = 'queued' AND queues.queue = shown.queue AND queues.tenant IS NOT DISTINCT FROM shown.tenant
 LEFT JOIN lines ON lines.id = shown.id
 LEFT JOIN arm_outages outage ON outage.arm = shown.arm

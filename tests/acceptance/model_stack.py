@@ -1,7 +1,7 @@
 """A stack whose only model is the scripted server."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,8 +10,14 @@ from tests.fake_llm.server import FakeLLM
 
 
 @contextmanager
-def asking(fake: FakeLLM, **environ: str) -> Iterator[Stack]:
-    """Run one process of each kind, which ask `fake`; `environ` are further settings."""
+def asking(
+    fake: FakeLLM,
+    environ: Mapping[str, str] | None = None,
+    *,
+    processes: Mapping[str, int] = ONE_OF_EACH,
+    **settings: str,
+) -> Iterator[Stack]:
+    """Run processes, one of each kind by default, which ask `fake`; `environ` and `settings` are further settings."""
     known = {
         "DATABASE_URL": "",
         "REDIS_URL": "",
@@ -25,7 +31,11 @@ def asking(fake: FakeLLM, **environ: str) -> Iterator[Stack]:
     with (
         tempfile.TemporaryDirectory(prefix="octollm-model-") as folder,
         Stack(
-            Path(folder), port=0, environ={**known, **environ}, durable=False, processes=ONE_OF_EACH
+            Path(folder),
+            port=0,
+            environ={**known, **(environ or {}), **settings},
+            durable=False,
+            processes=processes,
         ) as running,
     ):
         yield running

@@ -51,7 +51,7 @@ PLAN = plan_of(step("first"), step("slow", seconds=2), step("last", "first", "sl
 def planning(fake: FakeLLM, crash_points: Path) -> Iterator[Stack]:
     """A stack whose only model is the fake one."""
     with asking(
-        fake, LEASE_SECONDS="3", HEARTBEAT_SECONDS="1", **{crash_point.VARIABLE: str(crash_points)}
+        fake, {crash_point.VARIABLE: str(crash_points)}, LEASE_SECONDS="3", HEARTBEAT_SECONDS="1"
     ) as running:
         yield running
         log = (running.home / "log" / "postgres.log").read_text(errors="replace")

@@ -62,6 +62,7 @@ def test_it_prints_ready_and_leaves_nothing_after_an_interrupt(home: Path) -> No
     assert [f"  API     {url}/v1", f"  docs    {url}/docs"] == re.findall(
         r"^  (?:API|docs) .*", told, re.MULTILINE
     )
+    assert f"  console {url}/sign-in#code=" in told
     assert "  Flower  off; set FLOWER_BASIC_AUTH=user:password to start it" in told
     assert "no model is configured: recipes plan" in told
     assert 'octollm run "Audit this Python package" --attach' in told

@@ -41,7 +41,7 @@ def _nothing_is_scripted(fake: FakeLLM) -> None:
 def model_stack(fake: FakeLLM, crash_points: Path) -> Iterator[Stack]:
     """A stack whose only model is the fake one."""
     with asking(
-        fake, LEASE_SECONDS="8", HEARTBEAT_SECONDS="1", **{crash_point.VARIABLE: str(crash_points)}
+        fake, {crash_point.VARIABLE: str(crash_points)}, LEASE_SECONDS="8", HEARTBEAT_SECONDS="1"
     ) as running:
         yield running
 

@@ -17,12 +17,13 @@ from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
 from orchestrator.chord.database import open_engine, transaction
-from orchestrator.devserver.stack import Stack
+from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from orchestrator.memory import keys
 from tests.acceptance.client import Client
 from tests.acceptance.model_stack import asking
 from tests.browser.faults import Faults, watch
 from tests.fake_llm.server import FakeLLM
+from tests.ledger import ARMS_PATH, registered
 
 TENANT = "acme"
 WIDE: ViewportSize = {"width": 1280, "height": 800}
@@ -43,16 +44,24 @@ def fake() -> Iterator[FakeLLM]:
 
 
 @pytest.fixture(scope="session")
-def stack(fake: FakeLLM) -> Iterator[Stack]:
+def stack(fake: FakeLLM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running stack with its own servers; the tests of one session share it, each with tasks of its own."""
     no_limit = "1000000/minute"
-    with asking(
-        fake,
-        RECIPES_PATH=str(Path(__file__).parents[2] / "examples" / "recipes"),
-        RATE_LIMIT=no_limit,
-        SESSION_RATE_LIMIT=no_limit,
-        FAILED_AUTH_LIMIT=no_limit,
-    ) as running:
+    ledger = tmp_path_factory.mktemp("ledger") / "lines"
+    # the ledger is an arm that fails on request
+    with (
+        registered("ledger"),
+        asking(
+            fake,
+            processes={**ONE_OF_EACH, "ledger": 1},
+            ARMS_PATH=str(ARMS_PATH),
+            OCTOLLM_LEDGER=str(ledger),
+            RECIPES_PATH=str(Path(__file__).parents[2] / "examples" / "recipes"),
+            RATE_LIMIT=no_limit,
+            SESSION_RATE_LIMIT=no_limit,
+            FAILED_AUTH_LIMIT=no_limit,
+        ) as running,
+    ):
         yield running
 
 

@@ -71,7 +71,7 @@ def test_a_dead_step_is_listed_and_retried_as_a_new_task(
     dialog.get_by_text("As a command").click()
     expect(dialog.get_by_text(f"octollm retry {task_id} --from a")).to_be_visible()
     axe(page)
-    dialog.get_by_role("button", name="Retry", exact=True).click()
+    dialog.get_by_role("button", name="Start the retry").click()
 
     page.wait_for_url(lambda url: "/tasks/task_" in url and task_id not in url)
     again = page.url.rpartition("/")[2].partition("?")[0]

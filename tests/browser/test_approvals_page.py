@@ -132,7 +132,7 @@ def test_a_question_is_answered_by_its_schema_on_a_narrow_screen(
     page.set_viewport_size(NARROW)
 
     shown = card(page, approval)
-    expect(shown.get_by_text("added: +new")).to_be_visible()
+    expect(shown.get_by_role("region", name="context")).to_contain_text("new")
     shown.get_by_role("button", name="Answer").click()
     shown.get_by_role("button", name="Send the answer").click()
     expect(shown.get_by_role("alert").filter(has_text="This is needed.")).to_be_visible()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.acceptance.client import Client
 from tests.browser.conftest import NARROW, CheckAxe
 from tests.browser.graph_kit import about, draw_plan, draw_task, events_of, step
 
@@ -28,6 +29,49 @@ def shown(page: Page) -> Page:
     page.goto("/sign-in")
     expect(page.locator("main h1").first).to_be_visible()
     return page
+
+
+def test_the_graph_of_a_task_turns_while_it_runs(page: Page, client: Client, axe: CheckAxe) -> None:
+    approval = {"ask": "Go on?", "by": "tests", "expires_in": 600}
+    steps = [
+        {"id": "first", "arm": "retriever", "action": "collect", "inputs": {"values": [1, 2, 3]}},
+        {
+            "id": "each",
+            "arm": "retriever",
+            "action": "collect",
+            "for_each": {"$from": "first", "pointer": "/values"},
+            "inputs": {"values": {"$item": ""}},
+        },
+        {
+            "id": "last",
+            "arm": "retriever",
+            "action": "collect",
+            "inputs": {"values": {"$from": "each", "pointer": "/count"}},
+            "approval": approval,
+        },
+    ]
+    task = client.submit(plan={"steps": steps})
+    page.goto(f"/tasks/{task}")
+
+    expect(
+        page.get_by_role("button", name="each, arm retriever, done, 3 of 3 items done, after first")
+    ).to_be_visible()
+    waiting = page.get_by_role("button", name="last, arm retriever, waiting, after each")
+    expect(waiting).to_be_visible()
+    expect(page.locator(".graph-arrows path")).to_have_count(2)
+    expect(page.locator(".graph-arrows path.order")).to_have_count(0)
+    axe(page)
+
+    (asked,) = client.call("GET", f"/v1/tasks/{task}").body["approvals"]
+    path = f"/v1/approvals/{asked['approval_id']}"
+    proposal = client.call("GET", path).body["proposal_hash"]
+    decided = client.call("POST", f"{path}/decision", {"decision": "approve", "proposal_hash": proposal})
+    assert decided.status == 200, decided
+
+    expect(page.get_by_role("button", name="last, arm retriever, done, after each")).to_be_visible()
+    expect(page.locator(".graph-node.critical")).not_to_have_count(0)
+    page.get_by_role("button", name="last, arm retriever, done").click()
+    expect(page).to_have_url(re.compile("step=last"))
 
 
 def test_a_box_turns_with_the_events_and_no_layout_is_made_again(shown: Page) -> None:

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
+  MAX_DECIDED,
   decidedWords,
   decisionBody,
   decisionLines,
@@ -62,4 +63,16 @@ test("what was seen stays in the list after it is decided, in the order of expir
   assert.deepEqual(list.map((one) => one.approval_id), ["d", "b", "c", "a"]);
   assert.equal(list[1]?.state, "approved");
   assert.deepEqual(vanished, ["c"]);
+});
+
+test("a page that is open for long keeps the latest decisions only", () => {
+  const seen = Array.from({ length: MAX_DECIDED + 10 }, (_, index) =>
+    approval({ approval_id: `a${index}`, state: "approved", decided_at: `2026-11-29T02:00:${String(index).padStart(2, "0")}Z` }),
+  );
+
+  const { list } = merged(seen, []);
+
+  assert.equal(list.length, MAX_DECIDED);
+  assert.equal(list.some((one) => one.approval_id === "a9"), false);
+  assert.equal(list.some((one) => one.approval_id === "a10"), true);
 });

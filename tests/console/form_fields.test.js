@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { actionSchema, draftOf, fieldsOf, placed, readJson, valueOf } from "../../api/console/static/approvals/form_fields.js";
+import { actionSchema, draftOf, fieldsOf, isRounded, placed, readJson, valueOf } from "../../api/console/static/approvals/form_fields.js";
 
 const SCHEMA = {
   type: "object",
@@ -44,6 +44,7 @@ test("a form has a field for each member of the schema, and for each that is the
 test("a value goes through the form unchanged", () => {
   for (const value of [
     { seconds: 0 },
+    { seconds: 1, text: "" },
     { seconds: 1.5, times: 2, fast: false, to: 3, text: "a\nb", paths: ["x"], own: null },
   ]) {
     const shown = fields(SCHEMA, value);
@@ -87,7 +88,7 @@ test("an answer that is no object is one field", () => {
 
 test("what a form can't show is left to JSON", () => {
   const many = Object.fromEntries(Array.from({ length: 41 }, (_, index) => [`m${index}`, {}]));
-  for (const schema of [null, {}, { type: "array" }, { type: "object" }, { anyOf: [] }, { type: "object", properties: many }]) {
+  for (const schema of [null, {}, { type: "array" }, { type: "object" }, { anyOf: [] }, { type: "object", properties: many }, { properties: { "": {}, a: {} } }]) {
     assert.equal(fieldsOf(schema, undefined), null);
   }
   assert.equal(fieldsOf(SCHEMA, [1]), null);
@@ -123,4 +124,9 @@ test("the schema of an action is found by its title", () => {
 test("a text that is not JSON says so", () => {
   assert.deepEqual(readJson("[1]"), { value: [1] });
   assert.match(readJson("{").fault ?? "", /^This is not JSON/);
+});
+
+test("a number that was rounded when it was read is found at any depth", () => {
+  assert.equal(isRounded({ a: [1, { b: 9007199254740993 }] }), true);
+  assert.equal(isRounded({ a: [1, 0.1, 9007199254740991, "9007199254740993", null] }), false);
 });

@@ -90,6 +90,20 @@ test("a chain of a thousand steps is put together by bands of depths", () => {
   assert.equal(found.nodes.reduce((sum, node) => sum + node.names.length, 0), 1_000);
 });
 
+test("ten thousand steps of as many arms, each after all of the last hundred, are a few groups at once", () => {
+  const steps = Array.from({ length: 10_000 }, (_, place) => step(`s${place}`, `arm${place}`));
+  const edges = steps.flatMap((_, to) =>
+    Array.from({ length: Math.min(to, 100) }, (_, back) => after(`s${to - 1 - back}`, `s${to}`)),
+  );
+  const before = process.cpuUsage();
+
+  const found = structureOf(steps, edges);
+
+  assert.ok(found.nodes.length > 0 && found.nodes.length <= MOST_NODES);
+  assert.equal(found.nodes[0].arm, "several arms");
+  assert.ok(process.cpuUsage(before).user < 10_000_000);
+});
+
 test("where there are too many arrows, those that others imply are left out, and how many is told", () => {
   const steps = Array.from({ length: 100 }, (_, place) => step(`s${place}`));
   const edges = steps.flatMap((_, to) => Array.from({ length: to }, (_, from) => after(`s${from}`, `s${to}`)));

@@ -31,7 +31,7 @@ class SlowWorker extends EventTarget {
 }
 
 function clientWith(worker, options = {}) {
-  return new LayoutClient({ open: () => worker, ...options });
+  return new LayoutClient({ open: () => worker, kept: new Map(), ...options });
 }
 
 test("a Worker's layout is given, and kept for the next time", () => {
@@ -46,6 +46,19 @@ test("a Worker's layout is given, and kept for the next time", () => {
   assert.deepEqual(done, ["first", "first"]);
   assert.equal(worker.messages.length, 1);
   client.close();
+});
+
+test("a graph that is shown again, by another part of the page, needs no new layout", () => {
+  const [worker, kept] = [new SlowWorker(), new Map()];
+  const done = [];
+  const first = clientWith(worker, { kept });
+  first.request(shapeOf(2), (layout) => done.push(layout));
+  worker.answer("first");
+  first.close();
+
+  clientWith(new SlowWorker(), { kept }).request(shapeOf(2), (layout) => done.push(layout));
+
+  assert.deepEqual(done, ["first", "first"]);
 });
 
 test("only the latest of the requests that came while the Worker worked is done", () => {
@@ -95,6 +108,7 @@ test("a late answer to a request that was given up counts for no other one", () 
 
 test("a page without Workers lays out itself", () => {
   const client = new LayoutClient({
+    kept: new Map(),
     open: () => {
       throw new TypeError("no Worker");
     },
@@ -124,6 +138,7 @@ test("a Worker that takes too long is stopped, and another one is opened for the
   mock.timers.enable({ apis: ["setTimeout"] });
   const workers = [];
   const client = new LayoutClient({
+    kept: new Map(),
     open: () => {
       workers.push(new SlowWorker());
       return workers.at(-1);

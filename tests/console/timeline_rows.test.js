@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { densityOf, filtered, rowsOf } from "../../api/console/static/task/timeline_rows.js";
-import { BEGIN, done, planned, story } from "./story.js";
+import { outcomeOf } from "../../api/console/static/task/bar_text.js";
+import { reduceAll } from "../../api/console/static/task/reduce.js";
+import { densityOf, filtered, reused, rowsOf, within } from "../../api/console/static/task/timeline_rows.js";
+import { BEGIN, done, eventsOf, planned, story } from "./story.js";
 
 const REPAIRED = story(
   ...planned({ good: [], bad: [] }),
@@ -46,7 +48,8 @@ test("rows with a failed attempt come first if wanted, and done ones can be left
   const rows = rowsOf(REPAIRED);
   const open = rowsOf(story(...planned({ a: [], b: ["a"] }), ...done("a", [200, 210, 300])));
 
-  assert.equal(filtered(rows, { isErrorsFirst: true })[0].name, "bad");
+  assert.equal(filtered(rows, { isErrorsFirst: true })[0]?.name, "bad");
+  assert.ok(filtered(rows, { round: 2 }).every((row) => !row.hasFailed));
   assert.deepEqual(filtered(rows, { isNotDone: true }), []);
   assert.deepEqual(
     filtered(open, { isNotDone: true }).map((row) => row.name),
@@ -78,4 +81,39 @@ test("items of a loop are rows of their step, in the order of the list, with how
       [400, 0, 0],
     ],
   );
+});
+
+test("after an event only the rows that it changed are other ones", () => {
+  const lines = [...planned({ a: [], b: [] }), ...done("a", [200, 210, 300]), ...done("b", [200, 220, 400])];
+  const before = reduceAll(eventsOf(lines.slice(0, -1)));
+  const after = reduceAll(eventsOf(lines), { from: before });
+  const rows = rowsOf(before);
+
+  const changed = reused(rows, rowsOf(after)).filter((row) => !rows.includes(row));
+
+  assert.deepEqual(
+    changed.map((row) => row.name),
+    ["b", "$judge"],
+  );
+  assert.deepEqual(reused(rows, rowsOf(before)), rows);
+});
+
+test("an attempt that was put off for lack of room has not failed", () => {
+  const state = story(
+    ...planned({ a: [] }),
+    [200, "step.queued", { step: "a" }],
+    [220, "step.started", { step: "a", attempt: 1 }],
+    [300, "step.retrying", { step: "a", attempt: 1, delay_seconds: 1, error: { code: "model_busy", message: "" } }],
+  );
+
+  const [, row] = rowsOf(state);
+
+  assert.equal(row?.hasFailed, false);
+  assert.equal(outcomeOf(/** @type {any} */ (row?.bars[0])).text, "put off until there is room");
+});
+
+test("bars outside of the chosen range are left out", () => {
+  const rows = within(rowsOf(REPAIRED), { from: BEGIN + 420, to: BEGIN + 599 });
+
+  assert.deepEqual(keys(rows), ["$plan: ", "good: ", "bad: 1/bad/2", "$judge: 1/$judge/1", "finishing: "]);
 });

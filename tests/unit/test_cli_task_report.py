@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.exit_status import ExitStatus, status_of_task
-from orchestrator.cli.task_report import Decisions, lines_of_task, lines_of_verdict
+from orchestrator.cli.task_report import Decisions, lines_of_task, lines_of_verdict, lines_of_waiting
 from tests.unit.recorded import TASK_ID, VERDICT
 
 
@@ -163,6 +163,20 @@ def test_tokens_and_cost_are_shown_for_each_kind_of_work() -> None:
     assert "judge: 1 call, 550 tokens, price unknown" in text
     assert "coder.patch: 1 call, 0 tokens, $0.0000" in text
     assert "answer:" not in text
+
+
+def test_of_very_many_sentences_the_first_are_shown_and_the_others_counted() -> None:
+    sentences = [
+        {"text": "The task is being executed.", "approval_id": None},
+        {"text": "Step a waits for approval.", "approval_id": "appr_1"},
+        *({"text": f"Step s{number} waits.", "approval_id": None} for number in range(30)),
+    ]
+
+    lines = list(lines_of_waiting({"sentences": sentences, "left_out": 5}))
+
+    assert lines[0] == "Step a waits for approval. See and decide: octollm approvals appr_1"
+    assert lines[-2:] == ["Step s18 waits.", "and 16 more open rows"]
+    assert list(lines_of_waiting({"sentences": [], "left_out": 0})) == []
 
 
 def _called(input_tokens: int | None, output_tokens: int | None, dollars: str | None) -> dict[str, Any]:

@@ -119,7 +119,8 @@ export class LiveEvents {
     const socket = new WebSocket(url);
     this.socket = socket;
     socket.onopen = () => {
-      if (this.socket !== socket) return;
+      // dropped meanwhile: browsers warn of a connection that is closed before it is open
+      if (this.socket !== socket) return socket.close();
       this.heard();
       this.say({ state: "live", retryAt: null, reason: "" });
       this.pingTimer = setInterval(() => this.ping(), PING_MS);
@@ -205,7 +206,7 @@ export class LiveEvents {
     this.reading = null;
     const { socket } = this;
     this.socket = null;
-    socket?.close();
+    if (socket && socket.readyState !== WebSocket.CONNECTING) socket.close();
   }
 
   heard() {

@@ -23,6 +23,7 @@ from tests.integration.test_pools import beat
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read at each call: tests call more often than once in 2 s."""
     monkeypatch.setattr(arm_statistics, "CACHE_SECONDS", -1.0)
+    monkeypatch.setattr(arm_statistics, "READING_SHARE", 0)
 
 
 def of(call: Caller, arm: str, minutes: int = 60) -> dict[str, Any]:
@@ -157,18 +158,19 @@ def test_of_very_many_steps_the_latest_are_read_and_the_answer_says_since_when(
 
 
 def test_two_callers_within_two_seconds_cost_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter((0.0, 1.0, 5.0, 5.0))
+    seconds = iter((0.0, 0.0, 1.0, 5.0, 6.0, 15.0))
     made: list[int] = []
     answers = RecentAnswers(clock=lambda: next(seconds))
     monkeypatch.setattr(arm_statistics, "CACHE_SECONDS", 2.0)
+    monkeypatch.setattr(arm_statistics, "READING_SHARE", 10)
 
     def make() -> dict[str, Any]:
         made.append(len(made))
         return {"made": made[-1]}
 
-    found = [answers.get((TENANT, 60), make)["made"] for _ in range(3)]
+    found = [answers.get((TENANT, 60), make)["made"] for _ in range(4)]
 
-    assert found == [0, 0, 1]
+    assert found == [0, 0, 1, 1], "the second reading took 1 s: it serves 10 s"
 
 
 def test_minutes_are_bounded_and_the_scope_is_that_of_the_list(call: Caller, as_caller: AsCaller) -> None:

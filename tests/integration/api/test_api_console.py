@@ -46,7 +46,7 @@ def test_the_policy_allows_nothing_but_our_own_files(app: Flask) -> None:
         re.split(r"[ ';]+", answer.headers["Content-Security-Policy"])
     )
     assert answer.headers["X-Frame-Options"] == "DENY"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
 

@@ -56,6 +56,8 @@ def rules_with_ids(app: Flask) -> list[tuple[str, str]]:
 
 
 def filled(rule: str, ids: Mapping[str, str]) -> str:
+    if rule.endswith("/diff"):
+        rule += "?other=<task_id>"
     for kind in KINDS:
         rule = rule.replace(f"<{kind}>", ids[kind])
     return rule.replace("<step_id>", "a")

@@ -128,7 +128,7 @@ def test_a_submission_is_refused_exactly_when_the_check_has_a_fault(call: Caller
         assert has_faults == refused, contract
 
 
-def test_a_contract_without_a_plan_is_checked_too(call: Caller) -> None:
+def test_a_contract_without_a_plan_is_checked_too(call: Caller, settings: Settings) -> None:
     named = check(call, recipe="search-documents", parameters={"query": "x"}, context="x")
     free = check(call)
 
@@ -136,6 +136,7 @@ def test_a_contract_without_a_plan_is_checked_too(call: Caller) -> None:
     assert named["steps"] == [] or named["steps"][0]["arm"]
     assert free["steps"] == free["faults"] == []
     assert free["budget"]["max_tokens"] == 100_000
+    assert free["limits"]["file_bytes"] == settings.max_file_bytes
     assert places(check(call, recipe="no-such"))["/recipe"].startswith("no recipe 'no-such'; known: ")
 
 

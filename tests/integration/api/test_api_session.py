@@ -39,6 +39,9 @@ FOREIGN: tuple[dict[str, str], ...] = (
     {"Origin": "http://localhost.evil.example"},
     {"Origin": "http://evil.example@localhost.evil.example"},
     {"Origin": "file://localhost"},
+    {"Origin": "http://["},
+    {"Origin": "http://localhost:x"},
+    {"Origin": "localhost"},
 )
 
 
@@ -156,6 +159,26 @@ def test_a_request_that_changes_something_needs_our_own_origin(
         assert not answer.headers.getlist("Set-Cookie")
     assert browser("GET", "/v1/tasks", headers={}).json["tasks"] == []
     assert browser("POST", "/v1/tasks", json=contract).status_code == 202
+
+
+@pytest.mark.parametrize("host", ["localhost:x", "localhost:99999999", "[::1", "[", ":", "a b", "localhost:"])
+def test_an_odd_host_breaks_nothing(browser: Browser, key: str, host: str) -> None:
+    named = {"Host": host, "Origin": f"http://{host}"}
+    browser.plant("x.y.z")
+
+    assert browser("GET", "/v1/arms", headers={"Host": host}).status_code == 401
+    assert browser("POST", "/v1/auth/session", json={"api_key": key}, headers=named).status_code in {201, 403}
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)]
+)
+def test_a_read_for_another_page_is_refused_where_the_browser_says_so(
+    browser: Browser, key: str, site: str, status: int
+) -> None:
+    browser.sign_in(api_key=key)
+
+    assert browser("GET", "/v1/tasks", headers={"Sec-Fetch-Site": site}).status_code == status
 
 
 def test_a_token_in_a_header_counts_before_the_cookie_and_from_any_origin(

@@ -12,7 +12,7 @@ from orchestrator.chord.database import statement
 from orchestrator.lifecycle import requeue
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm.completion import UsageBound
-from orchestrator.memory import registered_arms, tasks, waiting
+from orchestrator.memory import arm_history, registered_arms, tasks, waiting
 from orchestrator.memory.registered_arms import Registration
 from orchestrator.models.errors import BudgetTaken
 from orchestrator.models.model_errors import ModelBusy
@@ -24,6 +24,7 @@ from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.approval_kit import gated, question
 from tests.integration.budget_kit import reserve
 from tests.integration.cache.kit import GOAL, Company
+from tests.integration.conftest import Login
 from tests.integration.effect_kit import begin
 from tests.integration.http_arm_kit import ARM, MANIFEST
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
@@ -173,6 +174,8 @@ def test_a_retry_says_when_and_why(engineer: Engineer, call: Caller) -> None:
     assert found["text"].startswith("Step a is tried again at ")
     assert found["text"].endswith("Z: The disk was full.")
     assert_time(found["until"])
+    change(engineer, task_id, "a", not_before=datetime.now(UTC) + timedelta(seconds=90))
+    assert "disk" not in of_step(call, task_id, "a")["text"], "it was put off again since, for another reason"
 
 
 @pytest.mark.usefixtures("worker")
@@ -354,6 +357,21 @@ def test_an_answer_has_at_most_200_steps_and_counts_the_others(engineer: Enginee
     assert answer["left_out"] == 102
     assert answer["sentences"][0]["text"].startswith("The task is being executed: 1 queued,")
     assert "and 102 more open" in answer["sentences"][0]["text"]
+
+
+def test_an_api_process_has_the_rights_to_read_what_is_waited_for_and_what_arms_did(
+    engineer: Engineer, login: Login
+) -> None:
+    task_id = engineer.start(wait_step("a"), gated("b"))
+
+    with statement(login("web")) as conn:
+        rows = waiting.open_rows(conn, task_id)
+        history = arm_history.read(conn, ["executor"], tenant=TENANT, minutes=5)
+
+    assert [(row.name, row.state) for row in rows] == [
+        ("b", "waiting"), ("a", "queued"), ("$judge", "blocked"),
+    ]  # fmt: skip
+    assert len(history["executor"].minutes) == 5
 
 
 def test_what_a_task_waits_for_is_only_told_to_its_tenant(

@@ -11,6 +11,8 @@ import { curlOf, octollmOf } from "../parts/shell_line.js";
  * @typedef {"approve" | "edit" | "reject" | "answer" | "run_again" | "accept"} Verb
  */
 
+/** So many decided approvals stay in the list. */
+export const MAX_DECIDED = 50;
 /** What a decision's value is called in its body. @type {Partial<Record<Verb, "inputs" | "answer">>} */
 const VALUE_NAMES = { edit: "inputs", answer: "answer", accept: "answer" };
 const COMMANDS = /** @type {const} */ ({
@@ -84,7 +86,9 @@ export function merged(shown, pending) {
   // an answer may have been sent before the decision that this page knows
   const decided = new Set(shown.filter((one) => one.state !== "pending").map((one) => one.approval_id));
   const ids = new Set(pending.map((one) => one.approval_id).filter((id) => !decided.has(id)));
-  const kept = shown.filter((one) => !ids.has(one.approval_id));
+  const gone = shown.filter((one) => !ids.has(one.approval_id));
+  const latest = gone.filter((one) => one.state !== "pending").map((one) => one.decided_at ?? "").sort().at(-MAX_DECIDED) ?? "";
+  const kept = gone.filter((one) => one.state === "pending" || (one.decided_at ?? "") >= latest);
   const list = [...pending.filter((one) => ids.has(one.approval_id)), ...kept].sort((one, other) => {
     const [a, b] = [one.expires_at + one.approval_id, other.expires_at + other.approval_id];
     return a < b ? -1 : 1;

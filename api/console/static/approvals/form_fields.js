@@ -45,7 +45,8 @@ export function fieldsOf(schema, value) {
   const required = Array.isArray(schema.required) ? schema.required : [];
   const present = isObject(value) ? value : {};
   const names = [...new Set([...Object.keys(properties), ...Object.keys(present)])];
-  if (!names.length || names.length > MAX_FIELDS) return null;
+  // "" is the name of a field that is the whole value
+  if (!names.length || names.length > MAX_FIELDS || names.includes("")) return null;
   return names.map((name) => {
     const own = Object.hasOwn(properties, name) && isObject(properties[name]) ? properties[name] : {};
     const at = Object.hasOwn(present, name) ? present[name] : undefined;
@@ -64,7 +65,9 @@ function fieldOf(name, schema, value, isRequired) {
   const description = typeof schema.description === "string" ? schema.description : "";
   const isEnum = Array.isArray(schema.enum) && schema.enum.length > 0 && schema.enum.length <= MAX_OPTIONS;
   const options = isEnum ? schema.enum : [];
-  return { name, kind: kindOf(schema, value, isEnum), isRequired, description, schema, options };
+  // an empty text that need not be there would be left out
+  const isKept = value === "" && !isRequired;
+  return { name, kind: isKept ? "json" : kindOf(schema, value, isEnum), isRequired, description, schema, options };
 }
 
 /**
@@ -193,6 +196,21 @@ export function placed(errors, fields) {
     faults[name] = `${own(faults, name)} ${text}`.trim();
   }
   return faults;
+}
+
+/**
+ * Whether a value has a whole number of more digits than a browser keeps: it was rounded when it was read.
+ * @param {unknown} value a JSON value
+ * @returns {boolean}
+ */
+export function isRounded(value) {
+  const rest = [value];
+  while (rest.length) {
+    const one = rest.pop();
+    if (typeof one === "number" && Number.isInteger(one) && !Number.isSafeInteger(one)) return true;
+    if (typeof one === "object" && one !== null) for (const inner of Object.values(one)) rest.push(inner);
+  }
+  return false;
 }
 
 /**

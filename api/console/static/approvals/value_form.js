@@ -1,6 +1,7 @@
 // A form for a JSON value, made from its JSON Schema; what a form can't show is edited as JSON.
+import { Notice } from "../parts/notice.js";
 import { html, useId, useState } from "../vendor.js";
-import { draftOf, fieldsOf, own, placed, readJson, valueOf } from "./form_fields.js";
+import { draftOf, fieldsOf, isRounded, own, placed, readJson, valueOf } from "./form_fields.js";
 
 /** @typedef {import("./form_fields.js").Field} Field */
 /** @typedef {import("./form_fields.js").Draft} Draft */
@@ -56,6 +57,7 @@ export function ValueForm({ title, schema, value, submitName, isBusy, errors, on
   };
   const all = { ...refused, ...faults };
   return html`<form class="value-form" onSubmit=${submit} aria-label=${title}>
+    ${isRounded(value) && html`<${Notice} tone="warning"><p>A number in it has more digits than a browser keeps, and is sent as it is shown. Use the command to keep it.</p><//>`}
     ${isJson
       ? html`<${JsonField} title=${title} text=${json} fault=${own(all, "")} onEdit=${(/** @type {string} */ text) => change("", text)} />`
       : fields?.map(

@@ -75,7 +75,7 @@ function useApprovals() {
         setMore(data.next_cursor !== null);
         setFailure(null);
         for (const id of next.vanished.slice(0, LIMIT)) {
-          readOne(id).then((one) => isShown && one && keep(one));
+          readOne(id).then((one) => isShown && (one ? keep(one) : show(shown.current.filter((other) => other.approval_id !== id))));
         }
       },
       onError: setFailure,
@@ -88,7 +88,7 @@ function useApprovals() {
   return { list, hasMore, failure, keep };
 }
 
-/** @param {string} id @returns {Promise<Approval | null>} null: it can't be read now, or is gone */
+/** @param {string} id @returns {Promise<Approval | null>} null: it can't be read, or was deleted with its task */
 async function readOne(id) {
   try {
     return (await get(`/v1/approvals/${encodeURIComponent(id)}`)).data;
@@ -142,7 +142,7 @@ function Expiry({ approval }) {
   const now = useNow();
   const isOver = Date.parse(approval.expires_at) <= now;
   return html`<span class=${Date.parse(approval.expires_at) - now < 60_000 ? "approval-soon" : "quiet"}>
-    ${isOver ? "expired " : "expires "}<${TimeLeft} until=${approval.expires_at} now=${now} />, then ${ON_EXPIRY[approval.on_expiry] ?? approval.on_expiry}
+    ${isOver ? "expired " : "expires "}<${TimeLeft} until=${approval.expires_at} now=${now} />${isOver ? ": " : ", then "}${ON_EXPIRY[approval.on_expiry] ?? approval.on_expiry}
   </span>`;
 }
 
@@ -156,7 +156,7 @@ function Result({ approval }) {
   return html`<div role="status">
     ${approval.lost && html`<p><strong>Your decision came too late: somebody else was faster.</strong></p>`}
     <p>This was ${decidedWords(approval)}${approval.decided_at ? ` at ${clock(approval.decided_at)}` : ""}.${approval.comment && ` “${approval.comment}”`}</p>
-    ${approval.value !== null && html`<details><summary>${approval.state === "edited" ? "The inputs instead" : "The value"}</summary><${Value} value=${approval.value} /></details>`}
+    ${approval.value !== null && html`<details><summary>${approval.state === "edited" ? "The inputs instead" : "The value"}</summary><${Value} label="value" value=${approval.value} /></details>`}
   </div>`;
 }
 

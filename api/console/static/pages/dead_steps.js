@@ -1,14 +1,14 @@
 // Steps that were given up because they killed their workers, with a retry of their task from there.
-import { go, Link } from "../address.js";
-import { poll, send } from "../api_client.js";
+import { Link } from "../address.js";
+import { poll } from "../api_client.js";
 import { count } from "../format.js";
 import { Age } from "../parts/age.js";
-import { CommandLines, curlOf, octollmOf } from "../parts/command_lines.js";
-import { Dialog } from "../parts/dialog.js";
+import { CommandLines, curlOf } from "../parts/command_lines.js";
 import { Notice } from "../parts/notice.js";
 import { Pages } from "../parts/pages.js";
 import { HeadCell, Table } from "../parts/table.js";
 import { may } from "../session.js";
+import { RetryDialog } from "../task/retry_dialog.js";
 import { html, useEffect, useState } from "../vendor.js";
 
 const EVERY_MS = 5000;
@@ -51,7 +51,9 @@ export default function DeadSteps({ query }) {
       : null}
     ${page ? html`<${Pages} query=${query} next=${page.next_cursor} />` : null}
     <${CommandLines} cli="octollm dead" curl=${curlOf("GET", path)} />
-    ${chosen ? html`<${Retry} step=${chosen} onClose=${() => setChosen(null)} />` : null}
+    ${chosen
+      ? html`<${RetryDialog} taskId=${chosen.task_id} fromStep=${startOf(chosen)} onClose=${() => setChosen(null)} />`
+      : null}
   `;
 }
 
@@ -77,35 +79,10 @@ function Row({ step, onRetry }) {
   </tr>`;
 }
 
-/** @param {{step: DeadStep, onClose: () => void}} props */
-function Retry({ step, onClose }) {
-  const [failure, setFailure] = useState(/** @type {Error | null} */ (null));
-  const [isBusy, setBusy] = useState(false);
-  // $plan and $judge are not steps of the plan; every retry runs them again
-  const body = step.step_id.startsWith("$") ? {} : { from_step: step.step_id };
-  const retry = async () => {
-    setBusy(true);
-    try {
-      const { data } = await send("POST", step.links.retry, body);
-      go(`/tasks/${data.task_id}`);
-    } catch (error) {
-      setFailure(/** @type {Error} */ (error));
-      setBusy(false);
-    }
-  };
-  return html`<${Dialog}
-    title=${`Retry from ${step.step_id}?`}
-    onClose=${onClose}
-    actions=${html`<button type="button" class="primary" disabled=${isBusy} onClick=${retry}>Retry</button>`}
-  >
-    <${Notice} error=${failure} />
-    <p>
-      A new task runs ${step.step_id} and what depends on it, and reuses the other finished steps. This step has ended
-      ${count(step.kills, "worker")}: it may end more.
-    </p>
-    <${CommandLines}
-      cli=${octollmOf("retry", step.task_id, ...(body.from_step ? ["--from", body.from_step] : []))}
-      curl=${curlOf("POST", step.links.retry, body)}
-    />
-  <//>`;
+/**
+ * Return the step to retry from; null for $plan and $judge, which are not steps of the plan: every retry runs them again.
+ * @param {DeadStep} step
+ */
+function startOf(step) {
+  return step.step_id.startsWith("$") ? null : step.step_id;
 }

@@ -3,15 +3,19 @@
 import { address, Link, setQuery } from "../address.js";
 import { Notice } from "../parts/notice.js";
 import { Tabs } from "../parts/tabs.js";
+import { criticalPath } from "../task/critical_path.js";
 import { planOf } from "../task/facts.js";
 import { TaskGraph } from "../task/graph.js";
 import { LiveTask } from "../task/live_task.js";
 import { RoundPicker } from "../task/round_picker.js";
 import { Scrubber } from "../task/scrubber.js";
+import { StepDrawer } from "../task/step_drawer.js";
 import { StepsTable } from "../task/steps_table.js";
 import { TaskHeader } from "../task/task_header.js";
 import { Timeline } from "../task/timeline.js";
 import { useEventNumber } from "../task/use_event_number.js";
+import { WaitingSentences } from "../task/waiting.js";
+import { WhyPath } from "../task/why_path.js";
 import { html, useEffect, useMemo } from "../vendor.js";
 
 /**
@@ -49,8 +53,8 @@ function Task({ id }) {
   const facts = live.facts.value;
   const size = live.size.value;
   const [n, isLive, showEvent] = useEventNumber(size);
-  if (connection.state === "gone") return html`<${Gone} id=${id} />`;
   const latest = useMemo(() => live.log.stateAt(size), [size]);
+  if (connection.state === "gone") return html`<${Gone} id=${id} />`;
   const state = n === size ? latest : live.log.stateAt(n);
   const { query } = address.value;
   const round = roundOf(query.get("round"), state);
@@ -60,6 +64,7 @@ function Task({ id }) {
   return html`
     <${TaskHeader} ...${props} live=${live} />
     <${Notice} error=${facts.error} />
+    ${facts.task && html`<${WaitingSentences} facts=${facts} state=${latest} onSelect=${props.onSelect} />`}
     <${Scrubber} log=${live.log} n=${n} size=${size} isLive=${isLive} onShow=${showEvent} />
     <div class="task-views">
       <${Tabs} label="Views" tabs=${VIEWS} selected=${view} onSelect=${(/** @type {string} */ one) => setQuery({ view: one === VIEWS[0]?.id ? null : one })} />
@@ -68,13 +73,25 @@ function Task({ id }) {
         : html`<${RoundPicker} state=${state} round=${round} onSelect=${(/** @type {number|null} */ one) => setQuery({ round: one })} />`}
     </div>
     <div role="tabpanel" id=${`panel-${view}`} aria-labelledby=${`tab-${view}`}><${View} ...${props} /></div>
+    <${StepDrawer} ...${props} />
+    <${WhyPath} ...${props} />
   `;
 }
 
 /** @param {TaskProps} props */
-function Graph({ state, facts, round, selected, onSelect, isLive }) {
+function Graph({ state, latest, facts, round, selected, onSelect, isLive }) {
   const steps = planOf(facts, round)?.steps ?? null;
-  return html`<${TaskGraph} state=${state} planSteps=${steps} round=${round} selected=${selected} onSelect=${onSelect} isLive=${isLive && state.endedAt === null} />`;
+  // of a task that runs it would change with every event
+  const critical = useMemo(() => (latest.endedAt === null ? null : criticalPath(latest, latest.endedAt)), [latest]);
+  return html`<${TaskGraph}
+    state=${state}
+    planSteps=${steps}
+    round=${round}
+    selected=${selected}
+    onSelect=${onSelect}
+    critical=${critical}
+    isLive=${isLive && state.endedAt === null}
+  />`;
 }
 
 /** @param {{id: string}} props */

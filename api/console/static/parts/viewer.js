@@ -7,6 +7,8 @@ import { TextView } from "./text_view.js";
 import { brief, pointerOfQuote, shapeOf, sortedBy, tableOf, treeRows, valueAt } from "./value_shape.js";
 
 const TREE_ROWS = 1000;
+/** A tree of at most so many nodes is open as a whole at first. */
+const SMALL_ROWS = 60;
 const TABLE_ROWS = 200;
 const MAX_TEXT = 2000;
 
@@ -111,9 +113,10 @@ function TreeView({ value, label, pointer, quote }) {
   const [toggled, setToggled] = useState(/** @type {ReadonlySet<string>} */ (new Set()));
   const [limit, setLimit] = useState(TREE_ROWS);
   const marked = /** @type {import("../vendor.js").RefObject<HTMLLIElement | null>} */ (useRef(null));
+  const isSmall = useMemo(() => !treeRows(value, { isOpen: () => true, limit: SMALL_ROWS }).more, [value]);
   const isOpen = (/** @type {string} */ path, /** @type {number} */ depth) => {
     const isOnTheWay = place !== null && (place === path || place.startsWith(`${path}/`));
-    return (depth < 2 || isOnTheWay) !== toggled.has(path);
+    return (isSmall || depth < 2 || isOnTheWay) !== toggled.has(path);
   };
   const { rows, more } = treeRows(value, { isOpen, limit });
   useEffect(() => marked.current?.scrollIntoView({ block: "nearest" }), [place]);
@@ -128,6 +131,7 @@ function TreeView({ value, label, pointer, quote }) {
         const isPlace = place !== null && row.path === place;
         return html`<li key=${row.path} ref=${isPlace ? marked : null} class=${isPlace ? "marked" : null} style=${{ paddingInlineStart: `${Math.min(row.depth, 20)}rem` }}>
           <${TreeNode} row=${row} onToggle=${() => toggle(row.path)} quote=${isPlace ? quote : null} />
+          <${Inside} row=${row} />
         </li>`;
       })}
     </ul>
@@ -157,6 +161,19 @@ function TreeNode({ row, onToggle, quote }) {
   return html`<button type="button" class="tree-toggle" aria-expanded=${row.open} onClick=${onToggle}>
     <span aria-hidden="true">${row.open ? "▾" : "▸"}</span> ${name ?? (isList ? "list" : "object")} ${size}
   </button>`;
+}
+
+/**
+ * A table, a patch or a long text inside of a value, in its own form when the reader asks for it.
+ * @param {{row: TreeRow}} props
+ */
+function Inside({ row }) {
+  const [isShown, setShown] = useState(false);
+  const shape = useMemo(() => shapeOf(row.value), [row.value]);
+  if (row.depth === 0 || !["table", "diff", "text"].includes(shape)) return null;
+  const label = `${row.path} as a ${shape}`;
+  return html` <button type="button" class="quiet" aria-expanded=${isShown} aria-label=${label} onClick=${() => setShown(!isShown)}>as a ${shape}</button>
+    ${isShown ? html`<${FORMS[shape]} value=${row.value} text=${row.value} label=${label} pointer=${null} quote=${null} />` : null}`;
 }
 
 /** @param {{value: unknown, quote?: string | null}} props */

@@ -1,7 +1,7 @@
 /** A bar of the timeline in words: what its row waited for, how long it ran, when, and how it ended. */
 
 import { clock, duration, money } from "../format.js";
-import { lengthOf } from "./segments.js";
+import { isPutOff, lengthOf } from "./segments.js";
 
 /**
  * @typedef {import("./timeline_rows.js").RowBar} RowBar
@@ -38,6 +38,7 @@ const OUTCOMES = {
  * @returns {{text: string, glyph: string, tone: string}}
  */
 export function outcomeOf(bar) {
+  if (isPutOff(bar)) return { text: "put off until there is room", glyph: "‖", tone: "hold" };
   if (bar.outcome !== null) return OUTCOMES[bar.outcome] ?? { text: bar.outcome, glyph: "?", tone: "idle" };
   const runs = bar.segments.at(-1)?.kind === "run";
   return runs ? { text: "running", glyph: "▶", tone: "busy" } : { text: "waiting", glyph: "◔", tone: "hold" };

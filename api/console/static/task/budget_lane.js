@@ -21,6 +21,7 @@ import { xOf } from "./time_scale.js";
 const HEIGHT = 72;
 const TOP = 10;
 const EVERY_MS = 3000;
+const PAGE = 1000;
 const MOST_ENTRIES = 10_000;
 
 /**
@@ -34,33 +35,39 @@ export function useBudget(taskId, { isOpen, seq }) {
   const path = `/v1/tasks/${encodeURIComponent(taskId)}/budget`;
   useEffect(() => {
     let isShown = true;
-    const onData = async (/** @type {any} */ first) => {
-      const entries = [...first.entries];
-      let next = first;
-      while (next.entries.length === 1000 && entries.length < MOST_ENTRIES) {
-        next = (await get(`${path}?after=${next.next_after}`)).data;
-        entries.push(...next.entries);
-      }
-      if (isShown) setBudget({ limits: first.limits, entries, isComplete: next.entries.length < 1000 });
-    };
-    if (isOpen) {
-      const stop = poll(path, { everyMs: EVERY_MS, onData });
-      return () => {
-        isShown = false;
-        stop();
-      };
-    }
-    get(path)
-      .then((answer) => onData(answer.data))
-      .catch((error) => {
-        // the lane is left out; the page itself tells that the API can't be reached
-        if (!(error instanceof ApiError)) throw error;
-      });
+    const onData = (/** @type {any} */ first) =>
+      whole(path, first).then((read) => isShown && setBudget(read), unlessRefused);
+    const stop = isOpen ? poll(path, { everyMs: EVERY_MS, onData }) : () => {};
+    if (!isOpen) get(path).then((answer) => onData(answer.data), unlessRefused);
     return () => {
       isShown = false;
+      stop();
     };
   }, [path, isOpen, isOpen ? 0 : seq]);
   return budget;
+}
+
+/**
+ * @param {string} path
+ * @param {any} first the first page
+ * @returns {Promise<Budget>} with the entries of the pages that follow
+ */
+async function whole(path, first) {
+  const entries = [...first.entries];
+  let next = first;
+  while (next.entries.length === PAGE && entries.length < MOST_ENTRIES) {
+    next = (await get(`${path}?after=${next.next_after}`)).data;
+    entries.push(...next.entries);
+  }
+  return { limits: first.limits, entries, isComplete: next.entries.length < PAGE };
+}
+
+/**
+ * Leave the lane as it is: the page itself tells that the API refuses or can't be reached.
+ * @param {Error} error
+ */
+function unlessRefused(error) {
+  if (!(error instanceof ApiError)) throw error;
 }
 
 /**
@@ -73,8 +80,7 @@ export function BudgetLane({ budget, scale, moment, now }) {
   const unit = unitOf(budget.entries);
   const levels = levelsOf(budget.entries, unit);
   const limit = unit === "tokens" ? budget.limits.max_tokens : budget.limits.max_cost_dollars;
-  const end = moment ?? now.value;
-  const level = levelAt(levels, end);
+  const level = levelAt(levels, moment ?? now.value);
   return html`
     <div class="tl-lane">
       <span class="tl-label">
@@ -85,7 +91,7 @@ export function BudgetLane({ budget, scale, moment, now }) {
           </select>
         </label>
       </span>
-      <${Picture} levels=${levels} scale=${scale} limit=${limit} end=${end} label=${summary(level, { unit, limit })} />
+      <${Picture} levels=${levels} scale=${scale} limit=${limit} end=${now.value} moment=${moment} label=${summary(level, { unit, limit })} />
       <p class="tl-lane-text">
         <span class="tl-key settled"></span> settled ${amount(level.settled, unit)}
         <span class="tl-key reserved"></span> reserved ${amount(level.reserved, unit)}
@@ -98,9 +104,10 @@ export function BudgetLane({ budget, scale, moment, now }) {
 }
 
 /**
- * @param {{levels: Level[], scale: import("./time_scale.js").TimeScale, limit: number|null, end: number, label: string}} props
+ * @param {{levels: Level[], scale: import("./time_scale.js").TimeScale, limit: number|null, end: number, moment: number|null,
+ *   label: string}} props
  */
-function Picture({ levels, scale, limit, end, label }) {
+function Picture({ levels, scale, limit, end, moment, label }) {
   const most = levels.reduce((peak, level) => Math.max(peak, level.settled + level.reserved), 0);
   // a limit that is far above what is used would make the amounts too flat to read
   const isLimitShown = limit !== null && limit <= most * 5;
@@ -119,6 +126,7 @@ function Picture({ levels, scale, limit, end, label }) {
         : limit !== null
           ? html`<text class="tl-cap-text" x=${scale.width - 4} y="9" text-anchor="end">limit is higher ↑</text>`
           : null}
+      ${moment === null ? null : html`<line class="tl-now" x1=${xOf(scale, moment)} x2=${xOf(scale, moment)} y1="0" y2=${HEIGHT} />`}
       ${levels.map((level, index) =>
         level.unknown > (levels[index - 1]?.unknown ?? 0)
           ? html`<text class="tl-unknown-mark" x=${xOf(scale, level.at)} y=${HEIGHT - 4}>?</text>`

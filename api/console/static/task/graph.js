@@ -9,7 +9,7 @@ import { GraphPicture } from "./graph_picture.js";
 import { structureOf } from "./graph_structure.js";
 import { boxOf, countsOf, isTicking, planBoxOf } from "./graph_text.js";
 import { object, text } from "./payload.js";
-import { edgesOf } from "./plan_edges.js";
+import { edgesByTarget, edgesOf } from "./plan_edges.js";
 
 const TICK_MS = 1000;
 
@@ -97,8 +97,8 @@ export function PlanGraph({ steps, faults = NO_FAULTS, selected = null, onSelect
     () => structureOf([...known].map(([name, { step }]) => ({ name, arm: text(step.arm) ?? "" })), edges),
     [shape],
   );
+  const boxes = useMemo(() => planBoxes(known, edges), [known, edges]);
   if (known.size === 0) return html`<p class="quiet">The plan has no steps yet.</p>`;
-  const boxes = new Map([...known].map(([name, { step, wrong }]) => [name, planBoxOf(step, wrong, sourcesOf(edges, name))]));
   /** @type {import("./graph_picture.js").Drawing} */
   const drawing = {
     partsOf: (node) => node.names.map((name) => boxes.get(name)?.label),
@@ -246,27 +246,36 @@ function groupLabel(node, counts) {
 }
 
 /**
- * @param {readonly Edge[]} edges
- * @param {string} name
- * @returns {string[]} the steps that come before a step
- */
-function sourcesOf(edges, name) {
-  return edges.filter((edge) => edge.to === name).map((edge) => edge.from);
-}
-
-/**
  * @param {readonly any[]} steps
  * @param {readonly Fault[]} faults
  * @returns {Map<string, {step: Record<string, any>, wrong: string[]}>} by name; of steps with one name the first
  */
 function planSteps(steps, faults) {
+  /** @type {Map<string, string[]>} */
+  const wrong = new Map();
+  for (const { path, message } of faults) {
+    const place = path.split(".", 2)[1] ?? "";
+    wrong.set(place, [...(wrong.get(place) ?? []), message]);
+  }
   const found = new Map();
   for (const [place, step] of steps.entries()) {
     const name = text(object(step).id);
-    if (name === null || found.has(name)) continue;
-    const own = `steps.${place}`;
-    const wrong = faults.filter(({ path }) => path === own || path.startsWith(`${own}.`)).map(({ message }) => message);
-    found.set(name, { step: object(step), wrong });
+    if (name !== null && !found.has(name)) found.set(name, { step: object(step), wrong: wrong.get(String(place)) ?? [] });
   }
   return found;
+}
+
+/**
+ * @param {ReturnType<typeof planSteps>} steps
+ * @param {readonly Edge[]} edges
+ * @returns {Map<string, import("./graph_text.js").Box>} by the step's name
+ */
+function planBoxes(steps, edges) {
+  const before = edgesByTarget(edges);
+  return new Map(
+    [...steps].map(([name, { step, wrong }]) => [
+      name,
+      planBoxOf(step, wrong, (before.get(name) ?? []).map((edge) => edge.from)),
+    ]),
+  );
 }

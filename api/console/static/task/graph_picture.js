@@ -96,6 +96,7 @@ export function GraphPicture({ structure, drawing, label, chosen, critical = NOB
       <span class="graph-sign order" aria-hidden="true"></span> order only${" "}
       ${critical.size > 0 ? html`<span class="graph-sign critical" aria-hidden="true"></span> critical path` : null}
       ${drawn.leftOut > 0 ? html` · ${drawn.leftOut.toLocaleString("en-US")} more arrows are not drawn` : null}
+      <span class="graph-keys">Keys: arrows walk, Enter selects, Space opens, + − 0 zoom, Shift and arrows move.</span>
     </p>`;
 }
 

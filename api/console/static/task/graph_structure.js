@@ -116,36 +116,39 @@ export function cellPlace(index) {
 }
 
 /**
- * Put steps together that have one arm and one depth; where that is not enough, neighbouring depths too.
+ * Put steps together that have one arm and one depth; where that is not enough, neighbouring depths too, and then arms.
  * @param {readonly GraphStep[]} steps
  * @param {number[]} depths
  * @returns {{nodes: Node[], nodeOf: number[]}}
  */
 function groups(steps, depths) {
-  for (let band = 1; ; band *= 2) {
-    const found = groupsOf(steps, depths, band);
-    if (found.nodes.length <= MOST_NODES || band > steps.length) return found;
+  for (const arms of [steps.map((step) => step.arm), steps.map(() => "several arms")]) {
+    for (let band = 1; band < 2 * steps.length; band *= 2) {
+      const found = groupsOf(steps, arms, depths.map((depth) => Math.floor(depth / band) * band));
+      if (found.nodes.length <= MOST_NODES) return found;
+    }
   }
+  throw new Error("unreachable: one band without arms is one group");
 }
 
 /**
  * @param {readonly GraphStep[]} steps
- * @param {number[]} depths
- * @param {number} band how many depths are put together
+ * @param {string[]} arms
+ * @param {number[]} bands
  * @returns {{nodes: Node[], nodeOf: number[]}}
  */
-function groupsOf(steps, depths, band) {
+function groupsOf(steps, arms, bands) {
   /** @type {Map<string, number>} */
   const known = new Map();
   /** @type {Node[]} */
   const nodes = [];
   const nodeOf = steps.map((step, place) => {
-    const depth = Math.floor((depths[place] ?? 0) / band) * band;
-    const id = `group ${depth} ${step.arm}`;
+    const [arm = "", depth = 0] = [arms[place], bands[place]];
+    const id = `group ${depth} ${arm}`;
     const at = known.get(id) ?? nodes.length;
     if (at === nodes.length) {
       known.set(id, at);
-      nodes.push({ id, kind: "group", arm: step.arm, depth, names: [], ...GROUP });
+      nodes.push({ id, kind: "group", arm, depth, names: [], ...GROUP });
     }
     nodes[at]?.names.push(step.name);
     return at;

@@ -21,6 +21,7 @@ export function GraphView({ width, height, label, isBusy, onKey, onPick, tools, 
   const [zoom, setZoom] = useState(/** @type {number|null} */ (null));
   const fitting = useCallback(() => fittingZoom(frame.current, width, height), [width, height]);
   useLayoutEffect(() => {
+    // before the picture is in the frame, because measuring lays out all that is
     if (zoom === null) setZoom(Math.min(1, Math.max(LEGIBLE, fitting())));
   }, []);
   useLayoutEffect(() => {
@@ -76,8 +77,8 @@ export function GraphView({ width, height, label, isBusy, onKey, onPick, tools, 
       onClick=${onPick}
       ...${drag}
     >
-      <svg width=${Math.round(width * scale)} height=${Math.round(height * scale)} viewBox=${`0 0 ${width} ${height}`}>
-        ${children}
+      <svg role="presentation" width=${Math.round(width * scale)} height=${Math.round(height * scale)} viewBox=${`0 0 ${width} ${height}`}>
+        ${zoom === null ? null : children}
       </svg>
     </div>
   `;

@@ -9,6 +9,8 @@ const TIMEOUT_MS = 10_000;
 /** dagre takes about 50 ms for this many boxes, which the page can afford. */
 const MOST_NODES_IN_PAGE = 30;
 const MOST_KEPT = 8;
+/** The last layouts of this page, by shape: a graph that is shown again needs no new one. @type {Map<string, Layout>} */
+const KEPT = new Map();
 
 /**
  * @typedef {import("./graph_structure.js").Shape} Shape
@@ -17,8 +19,8 @@ const MOST_KEPT = 8;
 
 /** Makes layouts, the latest request first; keeps the last ones. */
 export class LayoutClient {
-  /** @param {{open?: (path: string) => Worker, timeoutMs?: number}} [options] */
-  constructor({ open = openWorker, timeoutMs = TIMEOUT_MS } = {}) {
+  /** @param {{open?: (path: string) => Worker, timeoutMs?: number, kept?: Map<string, Layout>}} [options] */
+  constructor({ open = openWorker, timeoutMs = TIMEOUT_MS, kept = KEPT } = {}) {
     this.open = open;
     this.timeoutMs = timeoutMs;
     /** @type {Worker|null} */
@@ -31,8 +33,7 @@ export class LayoutClient {
     /** @type {ReturnType<typeof setTimeout>|undefined} */
     this.timer = undefined;
     this.count = 0;
-    /** @type {Map<string, Layout>} */
-    this.kept = new Map();
+    this.kept = kept;
   }
 
   /**

@@ -32,6 +32,21 @@ export function edgesOf(steps) {
 }
 
 /**
+ * @param {readonly Edge[]} edges
+ * @returns {Map<string, Edge[]>} those that lead to each step
+ */
+export function edgesByTarget(edges) {
+  /** @type {Map<string, Edge[]>} */
+  const found = new Map();
+  for (const edge of edges) {
+    const known = found.get(edge.to);
+    if (known) known.push(edge);
+    else found.set(edge.to, [edge]);
+  }
+  return found;
+}
+
+/**
  * Return what a step reads of each step that it needs.
  * @param {any} step
  * @returns {Map<string, Set<string>>}

@@ -78,8 +78,8 @@ function Preview({ preview }) {
   if (!preview.is_planned) return html`<p>The task was never planned: the retry begins with a plan, at a cost that is not known.</p>`;
   const head = ["Step", "What happens", "Used before"].map((name) => html`<${HeadCell}>${name}<//>`);
   return html`
-    <p><strong>${count(preview.runs.length, "step")}</strong> run, <strong>${count(preview.reused.length, "step")}</strong> are reused.
-      Before, what runs used ${preview.estimated_tokens === null ? "? tokens" : count(preview.estimated_tokens, "token")}, ${money(preview.estimated_cost_dollars)}.</p>
+    <p>Runs: <strong>${count(preview.runs.length, "step")}</strong>. Reused: <strong>${count(preview.reused.length, "step")}</strong>.
+      Before, what runs and the judge used ${preview.estimated_tokens === null ? "? tokens" : count(preview.estimated_tokens, "token")}, ${money(preview.estimated_cost_dollars)}.</p>
     <${Table} caption="What the retry does" head=${head}>
       ${preview.runs.map(
         (/** @type {any} */ step) => html`<tr key=${step.step_id}>

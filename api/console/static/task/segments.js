@@ -2,6 +2,9 @@
 
 import { isFinal } from "./rounds.js";
 
+/** The codes of MustWait and its subclasses on the server. */
+const PUT_OFF = new Set(["must_wait", "budget_taken", "model_busy"]);
+
 /**
  * @typedef {"blocked"|"slot"|"approval"|"queue"|"run"|"retry"} SegmentKind
  *   blocked: for the steps that it depends on; slot: for one of the task's parallel places; approval: for a person;
@@ -59,6 +62,15 @@ export function barsOf(row, { asked = [], since = null, heldAt = row.heldAt, unt
   }
   if (!isFinal(row.state) || bars.length === 0) bars.push(...lastBars(row, { from, end, turns: [...waits, ...turns], bars }));
   return bars.map(withBounds);
+}
+
+/**
+ * Tell whether an attempt ended because a model's limit or the budget had no room just then, which is no failure.
+ * @param {Pick<Bar, "outcome"|"error">} bar
+ * @returns {boolean}
+ */
+export function isPutOff({ outcome, error }) {
+  return outcome === "retried" && PUT_OFF.has(error?.code ?? "");
 }
 
 /**

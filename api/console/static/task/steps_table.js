@@ -99,7 +99,7 @@ function Row({ row, isSelected, isOpen, open, onSelect }) {
   const { step } = row;
   const { items } = step;
   const toggled = isOpen ? open.filter((name) => name !== row.name) : [...open, row.name];
-  return html`<tr class=${isSelected ? "selected" : null}>
+  return html`<tr class=${isSelected ? "selected" : null} data-step=${row.name} data-state=${step.rowState ?? step.state} data-attempt=${step.attempts.at(-1)?.attempt ?? 0}>
     <th scope="row" class=${step.parent ? "item" : null}>
       <button type="button" class="step-name" aria-current=${isSelected ? "true" : null} onClick=${() => onSelect(row.name)}>${row.name}</button>
       ${items && html`<button type="button" class="step-items" aria-expanded=${isOpen ? "true" : "false"} onClick=${() => setQuery({ open: toggled.join(",") })}>${isOpen ? "▾" : "▸"} ${items.byState.done ?? 0}/${items.count} items</button>`}

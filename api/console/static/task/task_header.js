@@ -9,6 +9,7 @@ import { html, useState } from "../vendor.js";
 import { CancelDialog } from "./cancel_dialog.js";
 import { spentOn } from "./facts.js";
 import { Liveness } from "./liveness.js";
+import { RetryDialog } from "./retry_dialog.js";
 import { stepsOf } from "./steps_of.js";
 
 /**
@@ -87,9 +88,12 @@ function Relations({ task, state }) {
 
 /** @param {{id: string, isOpen: boolean}} props */
 function Actions({ id, isOpen }) {
-  const [dialog, setDialog] = useState(/** @type {"cancel"|null} */ (null));
+  const [dialog, setDialog] = useState(/** @type {"cancel"|"retry"|null} */ (null));
   return html`
     ${isOpen && may("task:cancel") && html`<button type="button" class="danger" onClick=${() => setDialog("cancel")}>Cancel the task</button>`}
+    ${!isOpen && may("task:submit") && html`<button type="button" onClick=${() => setDialog("retry")}>Retry</button>`}
+    ${!isOpen && html`<${Link} class="button" href=${`/compare?left=${encodeURIComponent(id)}`}>Compare<//>`}
+    ${dialog === "retry" && html`<${RetryDialog} taskId=${id} onClose=${() => setDialog(null)} />`}
     ${dialog === "cancel" && html`<${CancelDialog} id=${id} onClose=${() => setDialog(null)} />`}
   `;
 }

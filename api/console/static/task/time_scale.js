@@ -58,6 +58,20 @@ export function timeScale(spans, { from, to, width }) {
 }
 
 /**
+ * Tell whether two scales map all times alike.
+ * @param {TimeScale} one
+ * @param {TimeScale} other
+ * @returns {boolean}
+ */
+export function isSameScale(one, other) {
+  if (one.width !== other.width || one.pieces.length !== other.pieces.length) return false;
+  return one.pieces.every((piece, index) => {
+    const match = other.pieces[index];
+    return piece.from === match?.from && piece.to === match.to && piece.x1 === match.x1 && piece.x2 === match.x2;
+  });
+}
+
+/**
  * Return the pixel of a time; times before and after the axis are at its ends.
  * @param {TimeScale} scale
  * @param {number} time

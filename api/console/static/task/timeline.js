@@ -7,11 +7,11 @@ import { barDetails, barLabel } from "./bar_text.js";
 import { BudgetLane, useBudget } from "./budget_lane.js";
 import { comparedBy, costsOf } from "./budget_series.js";
 import { criticalPath, pathInWords } from "./critical_path.js";
-import { timeScale } from "./time_scale.js";
+import { isSameScale, timeScale } from "./time_scale.js";
 import { Axis, Backdrop, useRange } from "./timeline_axis.js";
 import { Patterns } from "./timeline_bar.js";
 import { RowList } from "./timeline_list.js";
-import { allBars, filtered, rowsOf } from "./timeline_rows.js";
+import { allBars, filtered, reused, rowsOf, within } from "./timeline_rows.js";
 import { choiceOf, Legend, Toolbar } from "./timeline_toolbar.js";
 
 /**
@@ -27,7 +27,7 @@ const NARROW_ROW = 46;
 const NARROW_PIXELS = 640;
 const LABEL_PIXELS = 184;
 /** An axis of an open task ends this much later than now, so that it is laid out again only from time to time. */
-const HEADROOM = 1.2;
+const HEADROOM = 1.4;
 const LEAST_AXIS_MS = 1000;
 const COST_LEVELS = 5;
 
@@ -36,6 +36,12 @@ const COST_LEVELS = 5;
  *   state: after the events up to the scrubber; latest: after all events, by default the same
  */
 export function Timeline({ state, latest = state, id, selected, onSelect }) {
+  if (latest.seq === 0) return html`<p class="quiet">Nothing has happened yet.</p>`;
+  return html`<${Chart} state=${state} latest=${latest} id=${id} selected=${selected} onSelect=${onSelect} />`;
+}
+
+/** @param {{state: State, latest: State, id: string, selected: string|null, onSelect: (step: string|null) => void}} props */
+function Chart({ state, latest, id, selected, onSelect }) {
   const choice = choiceOf(address.value.query);
   const isOpen = latest.endedAt === null;
   const now = useTime(latest);
@@ -45,24 +51,26 @@ export function Timeline({ state, latest = state, id, selected, onSelect }) {
   const frame = useRef(/** @type {HTMLElement|null} */ (null));
   const width = useWidth(frame);
   const all = useMemo(() => rowsOf(latest), [latest]);
-  const rows = useMemo(() => shownRows(all, choice), [all, address.value]);
-  const range = rangeOf({ rows, choice, origin, end: isOpen ? horizon : (latest.endedAt ?? horizon) });
-  const scale = useMemo(
+  const chosen = useMemo(() => shownRows(all, choice), [all, address.value]);
+  const range = rangeOf({ rows: chosen, choice, origin, end: latest.endedAt ?? horizon });
+  const rows = useKept(useMemo(() => within(chosen, range), [chosen, range.from, range.to]), reused);
+  const marks = marksOf(latest).filter((mark) => mark.at >= range.from && mark.at <= range.to);
+  const measured = useMemo(
     () => timeScale(spansOf(rows, range.to), { ...range, width: width.picture }),
     [rows, range.from, range.to, width.picture],
   );
+  const scale = useKept(measured, (before, after) => (isSameScale(before, after) ? before : after));
   const costs = useMemo(() => costsOf(budget?.entries ?? []), [budget]);
   const path = useMemo(() => criticalPath(latest, horizon), [latest, horizon]);
   const pointed = useSignal(/** @type {RowBar|null} */ (null));
-  const current = currentKey(rows, pointed.value);
   const moment = state.seq < latest.seq ? (state.lastEventAt ?? origin) : null;
   const chart = useMemo(
     () => ({
-      ...{ scale, now, moment, current, critical: legsByRow(path.legs, choice.expanded) },
+      ...{ scale, now, moment },
       chosen: chosenKey(choice, selected),
       colour: choice.isByCost ? colourBy(costs) : null,
     }),
-    [scale, moment, current, path, costs, address.value, selected],
+    [scale, moment, costs, address.value, selected],
   );
   const zoom = (/** @type {{from: number, to: number}|null} */ wanted) => setQuery({ zoom: zoomText(wanted, origin) });
   const { range: dragged, handlers } = useRange(scale, zoom);
@@ -92,14 +100,14 @@ export function Timeline({ state, latest = state, id, selected, onSelect }) {
         onMove=${(/** @type {number} */ share) => zoom(moved(range, share))}
       />
       <${Legend} isByCost=${choice.isByCost} unit=${comparedBy(costs.values())} />
-      <${Details} bar=${pointed.value} now=${now} costs=${costs} />
+      <${Details} pointed=${pointed} now=${now} costs=${costs} />
       <div class="tl-frame" ...${handlers}>
-        <div class="tl-head"><span class="tl-label quiet" title=${clock(origin)}>time since submission</span><${Axis} scale=${scale} origin=${origin} /></div>
+        <div class="tl-head"><span class="tl-label quiet" title=${clock(origin)}>time since submission</span><${Axis} scale=${scale} origin=${origin} marks=${marks} /></div>
         <div class="tl-body">
-          <${Backdrop} scale=${scale} origin=${origin} moment=${moment} marks=${marksOf(latest)} range=${dragged} />
+          <${Backdrop} scale=${scale} origin=${origin} moment=${moment} marks=${marks} range=${dragged} />
           ${rows.length > 0
-            ? html`<${RowList} rows=${rows} chart=${chart} rowPixels=${width.isNarrow ? NARROW_ROW : WIDE_ROW} expanded=${choice.expanded}
-                selected=${selected} costs=${choice.isByCost ? costs : null} actions=${actions} />`
+            ? html`<${RowList} rows=${rows} chart=${chart} critical=${legsByRow(path.legs, choice.expanded)} rowPixels=${width.isNarrow ? NARROW_ROW : WIDE_ROW} expanded=${choice.expanded}
+                selected=${selected} pointed=${pointed} costs=${choice.isByCost ? costs : null} actions=${actions} />`
             : html`<p class="quiet">No row fits the choice: show all rounds and attempts, and what is done.</p>`}
         </div>
         <${BudgetLane} budget=${budget} scale=${scale} moment=${moment} now=${now} />
@@ -128,10 +136,11 @@ function PathText({ latest, now, onSelect }) {
 
 /**
  * The bar at which the pointer or the focus is, with its exact times.
- * @param {{bar: RowBar|null, now: import("../vendor.js").ReadonlySignal<number>,
+ * @param {{pointed: import("../vendor.js").ReadonlySignal<RowBar|null>, now: import("../vendor.js").ReadonlySignal<number>,
  *   costs: Map<string, import("./budget_series.js").Cost>}} props
  */
-function Details({ bar, now, costs }) {
+function Details({ pointed, now, costs }) {
+  const bar = pointed.value;
   if (!bar) return html`<div class="tl-details quiet">Point at a bar, or go to one with Tab and the arrow keys, for its exact times.</div>`;
   const at = bar.to === null ? now.value : now.peek();
   return html`
@@ -163,6 +172,19 @@ function useTime(latest) {
     return () => clearInterval(timer);
   }, [latest.endedAt, known]);
   return now;
+}
+
+/**
+ * Return a value that keeps what it can of the one before.
+ * @template T
+ * @param {T} value
+ * @param {(before: T, after: T) => T} keep
+ * @returns {T}
+ */
+function useKept(value, keep) {
+  const before = useRef(value);
+  before.current = before.current === value ? value : keep(before.current, value);
+  return before.current;
 }
 
 /**
@@ -268,16 +290,6 @@ function colourBy(costs) {
     if (amount === null) return "cost-unknown";
     return `cost-${most > 0 ? Math.min(COST_LEVELS - 1, Math.floor((amount / most) * COST_LEVELS)) : 0}`;
   };
-}
-
-/**
- * @param {readonly TimelineRow[]} rows
- * @param {RowBar|null} pointed
- * @returns {string|null} the key of the bar that Tab reaches: the one that was pointed at, else the first
- */
-function currentKey(rows, pointed) {
-  const bars = rows.flatMap((row) => row.bars);
-  return (bars.find((bar) => bar.key === pointed?.key) ?? bars[0])?.key ?? null;
 }
 
 /**

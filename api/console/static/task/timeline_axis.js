@@ -11,14 +11,16 @@ import { timeAt, xOf } from "./time_scale.js";
  */
 
 const AXIS_PIXELS = 36;
+/** What a label may take. */
+const LABEL_PIXELS = 60;
 /** A shorter drag is a click. */
 const LEAST_DRAG = 6;
 
 /**
  * The labels above the rows.
- * @param {{scale: TimeScale, origin: number}} props origin: the time that is 0
+ * @param {{scale: TimeScale, origin: number, marks: Mark[]}} props origin: the time that is 0
  */
-export function Axis({ scale, origin }) {
+export function Axis({ scale, origin, marks }) {
   return html`
     <svg class="tl-axis" width=${scale.width} height=${AXIS_PIXELS} role="img" aria-label=${axisLabel(scale)}>
       ${ticksOf(scale, origin).map(
@@ -26,15 +28,16 @@ export function Axis({ scale, origin }) {
           <g>
             <title>${clock(tick.time)}</title>
             <line class="tl-tick" x1=${tick.x} x2=${tick.x} y1="14" y2="20" />
-            <text x=${tick.x} y="11" text-anchor=${tick.x < 20 ? "start" : tick.x > scale.width - 30 ? "end" : "middle"}>${tick.label}</text>
+            <text x=${tick.x} y="11" text-anchor=${anchorOf(tick.x, scale)}>${tick.label}</text>
           </g>
         `,
       )}
+      ${marks.map((mark) => html`<text x=${xOf(scale, mark.at)} y="32" text-anchor=${anchorOf(xOf(scale, mark.at), scale)}>${mark.label}</text>`)}
       ${scale.gaps.map(
         (gap) => html`
           <g class="tl-gap-label">
             <title>${`compressed: ${duration(gap.to - gap.from)}, ${clock(gap.from)} to ${clock(gap.to)}`}</title>
-            <text x=${(gap.x1 + gap.x2) / 2} y="32" text-anchor=${anchorOf(gap, scale.width)}>‖${duration(gap.to - gap.from)}‖</text>
+            <text x=${(gap.x1 + gap.x2) / 2} y="32" text-anchor=${anchorOf((gap.x1 + gap.x2) / 2, scale)}>‖${duration(gap.to - gap.from)}‖</text>
           </g>
         `,
       )}
@@ -108,11 +111,11 @@ function axisLabel(scale) {
 }
 
 /**
- * @param {import("./time_scale.js").Piece} gap
- * @param {number} width
- * @returns {"start"|"middle"|"end"}
+ * @param {number} x
+ * @param {TimeScale} scale
+ * @returns {"start"|"middle"|"end"} so that a label at either end is inside of the picture
  */
-function anchorOf(gap, width) {
-  if (gap.x1 < 20) return "start";
-  return gap.x2 > width - 20 ? "end" : "middle";
+function anchorOf(x, { width }) {
+  if (x < LABEL_PIXELS / 2) return "start";
+  return x > width - LABEL_PIXELS / 2 ? "end" : "middle";
 }

@@ -12,9 +12,7 @@ import { xOf } from "./time_scale.js";
  * @property {import("./time_scale.js").TimeScale} scale
  * @property {import("../vendor.js").ReadonlySignal<number>} now
  * @property {number|null} moment the scrubber's; later parts are pale
- * @property {Map<string, import("./critical_path.js").Leg[]>} critical the legs of the critical path by row
  * @property {((bar: RowBar) => string)|null} colour the class of a run by its cost; null: by its outcome
- * @property {string|null} current key of the bar that has the focus, or gets it by Tab
  * @property {string|null} chosen key of the selected bar
  */
 
@@ -54,7 +52,7 @@ export function Patterns() {
 }
 
 /**
- * The bar of one attempt. Its button is found by `data-bar`.
+ * The bar of one attempt. Its button is found by `data-bar`; the list decides which one of all Tab reaches.
  * @param {{bar: RowBar, chart: Chart, onChoose: (bar: RowBar) => void, onPoint: (bar: RowBar|null) => void}} props
  */
 export function Bar({ bar, chart, onChoose, onPoint }) {
@@ -65,17 +63,22 @@ export function Bar({ bar, chart, onChoose, onPoint }) {
     event.preventDefault();
     onChoose(bar);
   };
+  const onFocus = (/** @type {FocusEvent} */ event) => {
+    // what lasts has become longer since it was drawn
+    /** @type {Element} */ (event.currentTarget).setAttribute("aria-label", barLabel(bar, chart.now.peek()));
+    onPoint(bar);
+  };
   return html`
     <g
       class=${`tl-bar ${isChosen ? "chosen" : ""} ${bar.isSpread ? "spread" : ""}`}
       data-bar=${bar.key}
       role="button"
-      tabindex=${chart.current === bar.key ? 0 : -1}
+      tabindex="-1"
       aria-label=${barLabel(bar, chart.now.peek())}
       aria-pressed=${isChosen}
       onClick=${() => onChoose(bar)}
       onKeyDown=${onKey}
-      onFocus=${() => onPoint(bar)}
+      onFocus=${onFocus}
       onPointerEnter=${() => onPoint(bar)}
     >
       ${bar.segments.map((segment) => html`<${Part} segment=${segment} bar=${bar} chart=${chart} />`)}
@@ -92,6 +95,7 @@ export function Bar({ bar, chart, onChoose, onPoint }) {
  */
 function Part({ segment, bar, chart }) {
   const { from, to } = segment;
+  if (from > chart.scale.to || (to !== null && to < chart.scale.from)) return null;
   const x1 = xOf(chart.scale, from);
   const x2 = xOf(chart.scale, to ?? chart.now.value);
   const width = Math.max(LEAST_PIXELS, x2 - x1);
@@ -113,7 +117,7 @@ function Part({ segment, bar, chart }) {
  */
 function Glyph({ bar, chart }) {
   const run = bar.segments.findLast((segment) => segment.kind === "run");
-  if (!run) return null;
+  if (!run || run.from < chart.scale.from) return null;
   const x1 = xOf(chart.scale, run.from);
   const x2 = xOf(chart.scale, run.to ?? chart.now.value);
   if (x2 - x1 < GLYPH_PIXELS) return null;
@@ -126,9 +130,10 @@ function Glyph({ bar, chart }) {
  */
 export function CriticalLine({ legs, chart }) {
   return legs.map(({ from, to, isOpen }) => {
+    if (from > chart.scale.to || (!isOpen && to < chart.scale.from)) return null;
     const x1 = xOf(chart.scale, from);
     const x2 = xOf(chart.scale, isOpen ? chart.now.value : to);
-    return html`<rect class="tl-critical" x=${x1} y=${PATH_TOP} width=${Math.max(LEAST_PIXELS, x2 - x1)} height="3" />`;
+    return html`<rect class=${isOpen ? "tl-critical lasting" : "tl-critical"} x=${x1} y=${PATH_TOP} width=${Math.max(LEAST_PIXELS, x2 - x1)} height="3" />`;
   });
 }
 
@@ -143,6 +148,7 @@ export function Density({ levels, chart }) {
   const waiting = steps(levels, chart, (level) => TOP + BAR_PIXELS - (level.waiting > 0 ? STRIP_PIXELS : 0));
   return html`
     <g class="tl-density" aria-hidden="true">
+      <title>${`up to ${most} at a time`}</title>
       <path fill="url(#tl-queue)" d=${`${waiting}V${TOP + BAR_PIXELS}Z`} />
       <path class="tl-running" d=${`${running}V${TOP + height}Z`} />
     </g>

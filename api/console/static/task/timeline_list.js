@@ -10,6 +10,16 @@ import { densityOf } from "./timeline_rows.js";
  * @typedef {import("./timeline_rows.js").TimelineRow} TimelineRow
  * @typedef {import("./timeline_rows.js").RowBar} RowBar
  * @typedef {import("./timeline_bar.js").Chart} Chart
+ * @typedef {import("./critical_path.js").Leg} Leg
+ *
+ * @typedef {object} RowProps
+ * @property {TimelineRow} row
+ * @property {Chart} chart
+ * @property {readonly Leg[]} legs those of the critical path
+ * @property {boolean} isOpen its items are shown
+ * @property {boolean} isSelected
+ * @property {Map<string, import("./budget_series.js").Cost>|null} costs
+ * @property {RowActions} actions
  *
  * @typedef {object} RowActions
  * @property {(bar: RowBar) => void} onChoose
@@ -21,6 +31,8 @@ import { densityOf } from "./timeline_rows.js";
 /** More rows than this are drawn only where they are seen. */
 const MOST_ROWS = 200;
 const MARGIN_ROWS = 10;
+/** @type {readonly Leg[]} */
+const NO_LEGS = [];
 const MOVES = /** @type {Record<string, [number, number]>} */ ({
   ArrowLeft: [0, -1],
   ArrowRight: [0, 1],
@@ -29,10 +41,11 @@ const MOVES = /** @type {Record<string, [number, number]>} */ ({
 });
 
 /**
- * @param {{rows: TimelineRow[], chart: Chart, rowPixels: number, expanded: Set<string>, selected: string|null,
- *   costs: Map<string, import("./budget_series.js").Cost>|null, actions: RowActions}} props
+ * @param {{rows: TimelineRow[], chart: Chart, critical: Map<string, Leg[]>, rowPixels: number, expanded: Set<string>, selected: string|null,
+ *   pointed: import("../vendor.js").ReadonlySignal<RowBar|null>, costs: Map<string, import("./budget_series.js").Cost>|null,
+ *   actions: RowActions}} props
  */
-export function RowList({ rows, chart, rowPixels, expanded, selected, costs, actions }) {
+export function RowList({ rows, chart, critical, rowPixels, expanded, selected, pointed, costs, actions }) {
   const list = useRef(/** @type {HTMLElement|null} */ (null));
   const [seen, setSeen] = useState({ top: 0, height: 800 });
   const wanted = useRef(/** @type {string|null} */ (null));
@@ -40,25 +53,35 @@ export function RowList({ rows, chart, rowPixels, expanded, selected, costs, act
   const first = isWindowed ? Math.max(0, Math.floor(seen.top / rowPixels) - MARGIN_ROWS) : 0;
   const last = isWindowed ? Math.min(rows.length, Math.ceil((seen.top + seen.height) / rowPixels) + MARGIN_ROWS) : rows.length;
   useLayoutEffect(() => {
-    if (wanted.current === null) return;
-    const found = list.current?.querySelector(`[data-bar="${CSS.escape(wanted.current)}"]`);
-    if (!found) return;
-    wanted.current = null;
-    /** @type {SVGElement} */ (found).focus();
+    const focused = wanted.current === null ? null : barOf(list.current, wanted.current);
+    if (focused) {
+      wanted.current = null;
+      focused.focus();
+    }
+    letTabReach(list.current, pointed.peek()?.key ?? null);
   });
   const onScroll = () => {
     if (isWindowed && list.current) setSeen({ top: list.current.scrollTop, height: list.current.clientHeight });
   };
   const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
-    const next = MOVES[event.key] ? barBeside(rows, chart.current, MOVES[event.key] ?? [0, 0]) : null;
-    if (!next || !(/** @type {Element} */ (event.target).closest("[data-bar]"))) return;
+    const move = MOVES[event.key];
+    const key = /** @type {Element} */ (event.target).closest("[data-bar]")?.getAttribute("data-bar");
+    const next = move && key ? barBeside(rows, key, move) : null;
+    if (!next) return;
     event.preventDefault();
-    wanted.current = next.bar.key;
     if (isWindowed && list.current) bringIntoView(list.current, next.row * rowPixels, rowPixels);
+    const shown = barOf(list.current, next.bar.key);
+    if (shown) shown.focus();
+    else wanted.current = next.bar.key;
     onScroll();
-    actions.onPoint(next.bar);
   };
-  const shared = { chart, expanded, selected, costs, actions };
+  const onFocusIn = (/** @type {FocusEvent} */ event) =>
+    letTabReach(list.current, /** @type {Element} */ (event.target).getAttribute("data-bar"));
+  const latest = useRef(actions);
+  latest.current = actions;
+  /** @type {RowActions} */
+  const lasting = useMemo(() => lastingActions(latest), []);
+  const draw = useDrawing();
   return html`
     <ul
       class=${`tl-rows ${isWindowed ? "windowed" : ""}`}
@@ -66,10 +89,16 @@ export function RowList({ rows, chart, rowPixels, expanded, selected, costs, act
       ref=${list}
       onScroll=${onScroll}
       onKeyDown=${onKeyDown}
+      onFocusIn=${onFocusIn}
       onPointerLeave=${() => actions.onPoint(null)}
     >
       ${first > 0 ? html`<li class="tl-space" aria-hidden="true" style=${{ height: `${first * rowPixels}px` }}></li>` : null}
-      ${rows.slice(first, last).map((row) => html`<${Row} key=${`${row.kind}/${row.name}`} row=${row} ...${shared} />`)}
+      ${rows.slice(first, last).map((row) =>
+        draw({
+          ...{ row, chart, costs, actions: lasting, legs: critical.get(row.name) ?? NO_LEGS },
+          ...{ isOpen: expanded.has(row.name), isSelected: selected === row.name },
+        }),
+      )}
       ${last < rows.length
         ? html`<li class="tl-space" aria-hidden="true" style=${{ height: `${(rows.length - last) * rowPixels}px` }}></li>`
         : null}
@@ -78,16 +107,61 @@ export function RowList({ rows, chart, rowPixels, expanded, selected, costs, act
 }
 
 /**
- * @param {{row: TimelineRow, chart: Chart, expanded: Set<string>, selected: string|null,
- *   costs: Map<string, import("./budget_series.js").Cost>|null, actions: RowActions}} props
+ * Return a function that draws a row; if its properties are those of the last time, it answers the same node, and nothing
+ * is compared or drawn.
+ * @returns {(props: RowProps) => unknown}
  */
-function Row({ row, chart, expanded, selected, costs, actions }) {
+function useDrawing() {
+  const known = useRef(/** @type {Map<string, {props: RowProps, node: unknown}>} */ (new Map()));
+  return (props) => {
+    const key = `${props.row.kind}/${props.row.name}`;
+    const old = known.current.get(key);
+    if (old && isSameProps(old.props, props)) return old.node;
+    const node = html`<${Row} key=${key} ...${props} />`;
+    known.current.set(key, { props, node });
+    return node;
+  };
+}
+
+/**
+ * @param {RowProps} one
+ * @param {RowProps} other
+ * @returns {boolean}
+ */
+function isSameProps(one, other) {
+  const isSame = one.row === other.row && one.chart === other.chart && one.costs === other.costs;
+  if (!isSame || one.isOpen !== other.isOpen || one.isSelected !== other.isSelected) return false;
+  return one.legs.length === other.legs.length && one.legs.every((leg, index) => isSameLeg(leg, other.legs[index]));
+}
+
+/**
+ * @param {Leg} one
+ * @param {Leg|undefined} other
+ * @returns {boolean}
+ */
+function isSameLeg(one, other) {
+  return one.from === other?.from && one.to === other.to && one.isOpen === other.isOpen;
+}
+
+/**
+ * @param {{current: RowActions}} latest
+ * @returns {RowActions} the same ones each time, which do what the latest ones do
+ */
+function lastingActions(latest) {
+  return {
+    onChoose: (bar) => latest.current.onChoose(bar),
+    onPoint: (bar) => latest.current.onPoint(bar),
+    onName: (name) => latest.current.onName(name),
+    onExpand: (name) => latest.current.onExpand(name),
+  };
+}
+
+/** @param {RowProps} props */
+function Row({ row, chart, legs, isOpen, isSelected, costs, actions }) {
   const isLoop = row.items.length > 0;
   const levels = useMemo(() => (isLoop ? densityOf(row.items, chart.scale.to) : []), [row, chart.scale]);
-  const isOpen = expanded.has(row.name);
-  const legs = chart.critical.get(row.name) ?? [];
   return html`
-    <li class=${`tl-row ${row.kind} ${selected === row.name ? "selected" : ""} ${row.hasFailed ? "failed" : ""}`}>
+    <li class=${`tl-row ${row.kind} ${isSelected ? "selected" : ""} ${row.hasFailed ? "failed" : ""}`}>
       <span class="tl-label">
         ${isLoop
           ? html`<button
@@ -159,6 +233,26 @@ export function barBeside(rows, key, [down, right]) {
 function nearestBar(bars, at) {
   const distance = (/** @type {RowBar} */ bar) => Math.abs(bar.from - at);
   return [...bars].sort((one, other) => distance(one) - distance(other))[0];
+}
+
+/**
+ * @param {HTMLElement|null} list
+ * @param {string} key
+ * @returns {SVGElement|null} null: its row is not drawn
+ */
+function barOf(list, key) {
+  return list?.querySelector(`[data-bar="${CSS.escape(key)}"]`) ?? null;
+}
+
+/**
+ * Let Tab reach one bar of all: this one, or the first. A change of it draws nothing again.
+ * @param {HTMLElement|null} list
+ * @param {string|null} key
+ */
+function letTabReach(list, key) {
+  const bar = (key !== null && barOf(list, key)) || list?.querySelector("[data-bar]");
+  for (const other of list?.querySelectorAll('[data-bar][tabindex="0"]') ?? []) other.setAttribute("tabindex", "-1");
+  bar?.setAttribute("tabindex", "0");
 }
 
 /**

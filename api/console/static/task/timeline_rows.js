@@ -1,7 +1,6 @@
 /** The rows of the timeline: the planner, each step of any round with its attempts, the judge, and the end of the task. */
 
-import { isFinal } from "./rounds.js";
-import { barsOf } from "./segments.js";
+import { barsOf, isPutOff } from "./segments.js";
 
 /**
  * @typedef {import("./reduce.js").State} State
@@ -33,6 +32,8 @@ import { barsOf } from "./segments.js";
  */
 
 const FAULTY = new Set(["failed", "retried", "lease_expired", "worker_lost", "outcome_unknown"]);
+/** The bars that were made of a row, and of what else. @type {WeakMap<StepState, {madeOf: unknown[], bars: RowBar[]}>} */
+const MADE = new WeakMap();
 const DONE = new Set(["done", "skipped"]);
 
 /**
@@ -78,6 +79,16 @@ export function filtered(rows, { round = null, attempt = null, isErrorsFirst = f
   if (isNotDone) shown = shown.filter((row) => !DONE.has(row.state));
   if (!isErrorsFirst) return shown;
   return [...shown.filter((row) => row.hasFailed), ...shown.filter((row) => !row.hasFailed)];
+}
+
+/**
+ * Return the rows without the bars that lie outside of a range of time.
+ * @param {readonly TimelineRow[]} rows
+ * @param {{from: number, to: number}} range
+ * @returns {TimelineRow[]}
+ */
+export function within(rows, { from, to }) {
+  return rows.map((row) => withBars(row, (bars) => bars.filter((bar) => bar.from <= to && (bar.to ?? Infinity) >= from)));
 }
 
 /**
@@ -128,7 +139,7 @@ export function densityOf(items, now) {
  */
 function stepRow(step, bars) {
   if (step.rowState === undefined) return rowOf(step, "step", bars(step));
-  const own = bars({ ...step, state: step.rowState }, { isSpread: false });
+  const own = bars(step, { isSpread: false });
   const spread = step.spread ? bars(step.spread, { isSpread: true }) : [];
   const row = rowOf(step, "step", [...spread, ...own]);
   const heldAt = step.spread?.endedAt ?? null;
@@ -147,25 +158,65 @@ function stepRow(step, bars) {
  * @returns {TimelineRow}
  */
 function rowOf(row, kind, bars) {
-  const hasFailed = bars.some((bar) => FAULTY.has(bar.outcome ?? ""));
-  return { name: row.name, kind, arm: row.arm, state: row.state, bars, items: [], hasFailed };
+  return { name: row.name, kind, arm: row.arm, state: row.state, bars, items: [], hasFailed: bars.some(isFaulty) };
 }
 
 /**
+ * Return the bars of a row; the same ones as before if nothing changed that they are made of.
  * @param {StepState} row
  * @param {{state: State, asked: Map<string, import("./reduce.js").Asked[]>, since: number|null, round?: number,
  *   isSpread?: boolean, heldAt?: number|null}} around
  * @returns {RowBar[]}
  */
 function placedBars(row, { state, asked, since, round = row.round, isSpread = false, heldAt = row.heldAt }) {
-  const questions = asked.get(`${row.round}/${row.name}`);
-  return barsOf(row, { asked: questions, since, heldAt, until: state.endedAt }).map((bar) => ({
+  const questions = asked.get(`${row.round}/${row.name}`) ?? [];
+  const madeOf = [state.endedAt, since, round, heldAt, ...questions];
+  const known = MADE.get(row);
+  if (known && isSame(known.madeOf, madeOf)) return known.bars;
+  const own = row.rowState === undefined ? row : { ...row, state: row.rowState };
+  const bars = barsOf(own, { asked: questions, since, heldAt, until: state.endedAt }).map((bar) => ({
     ...bar,
     key: `${round}/${row.name}/${bar.attempt}`,
     step: row.name,
     round,
     isSpread,
   }));
+  MADE.set(row, { madeOf, bars });
+  return bars;
+}
+
+/**
+ * Return the rows, with those of before in place of equal ones, so that they need not be drawn again.
+ * @param {readonly TimelineRow[]} before
+ * @param {readonly TimelineRow[]} rows
+ * @returns {TimelineRow[]}
+ */
+export function reused(before, rows) {
+  const known = new Map(before.map((row) => [row.name, row]));
+  return rows.map((row) => {
+    const old = known.get(row.name);
+    return old && isEqual(old, row) ? old : row;
+  });
+}
+
+/**
+ * @param {TimelineRow} one
+ * @param {TimelineRow} other
+ * @returns {boolean}
+ */
+function isEqual(one, other) {
+  if (one.state !== other.state || one.kind !== other.kind || one.arm !== other.arm) return false;
+  if (!isSame(one.bars, other.bars) || one.items.length !== other.items.length) return false;
+  return one.items.every((item, index) => isEqual(item, /** @type {TimelineRow} */ (other.items[index])));
+}
+
+/**
+ * @param {readonly unknown[]} one
+ * @param {readonly unknown[]} other
+ * @returns {boolean}
+ */
+function isSame(one, other) {
+  return one.length === other.length && one.every((value, index) => value === other[index]);
 }
 
 /**
@@ -228,7 +279,16 @@ function askedByRow(state) {
  */
 function withBars(row, choose) {
   const items = row.items.map((item) => withBars(item, choose)).filter((item) => item.bars.length > 0);
-  return { ...row, bars: choose(row.bars), items };
+  const bars = choose(row.bars);
+  return { ...row, bars, items, hasFailed: bars.some(isFaulty) || items.some((item) => item.hasFailed) };
+}
+
+/**
+ * @param {RowBar} bar
+ * @returns {boolean}
+ */
+function isFaulty(bar) {
+  return FAULTY.has(bar.outcome ?? "") && !isPutOff(bar);
 }
 
 /**
@@ -250,13 +310,4 @@ function wantedAttempts(bars, attempt) {
 function indexOf(name) {
   const number = Number.parseInt(name.slice(name.lastIndexOf("[") + 1), 10);
   return Number.isNaN(number) ? 0 : number;
-}
-
-/**
- * Tell whether a row is over.
- * @param {TimelineRow} row
- * @returns {boolean}
- */
-export function isOver(row) {
-  return isFinal(row.state);
 }

@@ -17,14 +17,13 @@ const FINAL = ["completed", "failed", "cancelled"];
  * The sentences about a task, read again every 2 s while the tab is visible and the task is open.
  *
  * They are about the present, whatever event the page shows. Nothing is shown or asked for a task that has ended.
- * @param {{facts: {task: {task_id: string, status: string}}, state?: {status?: string | null},
- *   onSelect?: (stepName: string) => void}} props
+ * @param {{facts: import("./facts.js").Facts, state: import("./reduce.js").State, onSelect: (step: string) => void}} props
  */
 export function WaitingSentences({ facts, state, onSelect }) {
-  const taskId = facts.task.task_id;
+  const taskId = facts.task?.task_id;
   const [waiting, setWaiting] = useState(/** @type {{sentences: Sentence[], left_out: number} | null} */ (null));
   const [failure, setFailure] = useState(/** @type {Error | null} */ (null));
-  const isOpen = !FINAL.includes(facts.task.status) && !FINAL.includes(state?.status ?? "");
+  const isOpen = facts.task !== null && !FINAL.includes(facts.task.status) && state.endedAt === null;
   useEffect(() => {
     setWaiting(null);
     if (!isOpen) return undefined;
@@ -55,7 +54,7 @@ export function WaitingSentences({ facts, state, onSelect }) {
   </section>`;
 }
 
-/** @param {{sentences: Sentence[], onSelect?: (stepName: string) => void}} props */
+/** @param {{sentences: Sentence[], onSelect: (step: string) => void}} props */
 function List({ sentences, onSelect }) {
   const now = useNow();
   if (!sentences.length) return null;
@@ -70,7 +69,6 @@ function List({ sentences, onSelect }) {
           ${one.until && html` <span class="quiet">(<${TimeLeft} until=${one.until} now=${now} />)</span>`}
           ${one.approval_id && html` <${Link} href=${`/approvals?approval=${one.approval_id}`}>Decide<//>`}
           ${step !== null &&
-          onSelect &&
           html` <button type="button" class="quiet" onClick=${() => onSelect(step)}>
             Show<span class="visually-hidden"> step ${step}</span>
           </button>`}

@@ -78,11 +78,11 @@ function Path({ taskId, round, state, onSelect }) {
  * j and k, or the arrows, move among the next hops; u goes one up; Enter follows, as it does for every link.
  * @param {KeyboardEvent} event
  * @param {HTMLElement} section
- * @param {() => void} goUp
+ * @param {() => void} onUp
  */
-function onKey(event, section, goUp) {
+function onKey(event, section, onUp) {
   if (event.metaKey || event.ctrlKey || event.altKey) return;
-  if (event.key === "u") return goUp();
+  if (event.key === "u") return onUp();
   const links = [...section.querySelectorAll("a.hop")];
   const active = /** @type {Element} */ (document.activeElement);
   const here = links.indexOf(active);
