@@ -22,6 +22,7 @@ from api.routes import (
     approvals,
     arm_statistics,
     arms,
+    audit_log,
     budget,
     cancel,
     console,
@@ -29,6 +30,7 @@ from api.routes import (
     docs,
     feedback,
     files,
+    keys,
     plans,
     recipes,
     session,
@@ -65,6 +67,8 @@ _ROUTES = (
     plans,
     approvals,
     approval_links,
+    keys,
+    audit_log,
 )
 
 

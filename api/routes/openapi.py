@@ -29,6 +29,7 @@ _PATH_SCHEMAS = {
     "approval_id": {"type": "string", "pattern": "^appr_[a-zA-Z0-9]{16}$"},
     # a step, an item of one (fix[3]), $plan or $judge
     "step_id": {"type": "string", "minLength": 1},
+    "key_id": {"type": "string", "pattern": "^[0-9A-Za-z]{12}$"},
     "link": {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"},
 }
 _SECURITY = {

@@ -10,7 +10,7 @@ from api.middleware import context
 from api.middleware.auth import requires
 from api.routes.task_contract import MAX_ARM_CHARACTERS
 from api.routes.tasks import blueprint
-from api.schemas.fields import CommaList, Timestamp, UtcDateTime
+from api.schemas.fields import CommaList, SoughtText, Timestamp, UtcDateTime
 from api.schemas.operation import describes
 from api.schemas.requests import MAX_PAGE, read
 from api.schemas.responses import ResponseSchema
@@ -44,9 +44,9 @@ class TaskListQuerySchema(Schema):
     """
 
     status = CommaList([status.value for status in TaskStatus], load_default=None)
-    goal = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
-    arm = fields.String(load_default=None, validate=validate.Length(1, MAX_ARM_CHARACTERS))
-    recipe = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
+    goal = SoughtText(load_default=None, max_characters=MAX_SOUGHT_CHARACTERS)
+    arm = SoughtText(load_default=None, max_characters=MAX_ARM_CHARACTERS)
+    recipe = SoughtText(load_default=None, max_characters=MAX_SOUGHT_CHARACTERS)
     from_ = UtcDateTime(data_key="from", format="iso", load_default=None)
     since = UtcDateTime(format="iso", load_default=None)
     to = UtcDateTime(format="iso", load_default=None)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, validate
 
 from orchestrator.models.task_contract import (
     MAX_CONSTRAINTS,
@@ -37,6 +37,11 @@ _STEPS = {
         },
     },
 }
+
+
+def _require_storable(text: str) -> None:
+    if "\0" in text:
+        raise ValidationError("Must not contain NUL.")
 
 
 class TrimmedText(fields.String):
@@ -72,6 +77,13 @@ class UtcDateTime(fields.AwareDateTime):
             return value_in_zone.astimezone(UTC)
         except OverflowError as error:
             raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
+
+
+class SoughtText(fields.String):
+    """A text of 1 to `max_characters` to be looked for in the database, which stores no NUL."""
+
+    def __init__(self, *, max_characters: int, **kwargs: Any) -> None:
+        super().__init__(validate=[validate.Length(1, max_characters), _require_storable], **kwargs)
 
 
 class CommaList(fields.Field[tuple[str, ...]]):

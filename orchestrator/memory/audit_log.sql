@@ -21,19 +21,46 @@ FROM jsonb_to_recordset(CAST(%(entries)s AS jsonb)) AS entry (
 );
 
 -- name: find
--- Read the newest matching entries, newest first. `action` matches a whole action or the part before its first dot.
-SELECT occurred_at, tenant, key_id, subject, address, action, object, outcome, reason, request_id, times
-FROM audit_log
-WHERE (CAST(%(tenant)s AS text) IS NULL OR tenant = %(tenant)s)
-    AND (
+-- Read the newest matching entries, newest first, of at most `window` of a tenant's between two times. `action` matches
+-- a whole action or the part before its first dot. An entry is written up to seconds after it happened.
+SELECT id, occurred_at, tenant, key_id, subject, address, action, object, outcome, reason, request_id, times
+FROM (
+    SELECT *
+    FROM audit_log
+    WHERE (CAST(%(tenant)s AS text) IS NULL OR tenant = %(tenant)s)
+        AND (CAST(%(since)s AS timestamptz) IS NULL OR occurred_at >= %(since)s)
+        AND (CAST(%(until)s AS timestamptz) IS NULL OR occurred_at < %(until)s)
+        AND (
+            CAST(%(before)s AS bigint) IS NULL
+            OR (occurred_at, id) < (CAST(%(before_at)s AS timestamptz), CAST(%(before)s AS bigint))
+        )
+    ORDER BY occurred_at DESC, id DESC
+    LIMIT %(window)s
+) seen
+WHERE (
         CAST(%(action)s AS text) IS NULL
         OR action = %(action)s
         OR starts_with(action, %(action)s || '.')
     )
-    AND (CAST(%(outcome)s AS text) IS NULL OR outcome = %(outcome)s)
-    AND (CAST(%(since)s AS timestamptz) IS NULL OR occurred_at >= %(since)s)
-ORDER BY id DESC
+    AND (CAST(%(outcomes)s AS text[]) IS NULL OR outcome = ANY (%(outcomes)s))
+    AND (CAST(%(key_id)s AS text) IS NULL OR key_id = %(key_id)s)
+ORDER BY occurred_at DESC, id DESC
 LIMIT %(limit)s;
+
+-- name: last_seen
+-- Read the last entry that find looks at, if its window was full.
+SELECT id, occurred_at
+FROM audit_log
+WHERE (CAST(%(tenant)s AS text) IS NULL OR tenant = %(tenant)s)
+    AND (CAST(%(since)s AS timestamptz) IS NULL OR occurred_at >= %(since)s)
+    AND (CAST(%(until)s AS timestamptz) IS NULL OR occurred_at < %(until)s)
+    AND (
+        CAST(%(before)s AS bigint) IS NULL
+        OR (occurred_at, id) < (CAST(%(before_at)s AS timestamptz), CAST(%(before)s AS bigint))
+    )
+ORDER BY occurred_at DESC, id DESC
+OFFSET %(window)s - 1
+LIMIT 1;
 
 -- name: forget
 -- Delete the oldest entries past their retention; the table's trigger refuses younger ones. Takes no row lock first:

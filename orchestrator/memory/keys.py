@@ -65,13 +65,17 @@ def verify(conn: Connection, raw_key: str) -> Principal | None:
     return Principal(row.tenant, key.id, frozenset(row.scopes), subject=f"{row.tenant}/{key.id}")
 
 
-def rotate(conn: Connection, key_id: str, *, overlap_seconds: int) -> tuple[KeyRecord, str] | None:
+def rotate(
+    conn: Connection, key_id: str, *, overlap_seconds: int, tenant: str | None = None
+) -> tuple[KeyRecord, str] | None:
     """Create a successor with the same rights, and let the old key expire after `overlap_seconds`.
 
-    The successor's lifetime is the one the old key was created with. Returns None if the old key is no longer valid.
+    The successor's lifetime is the one the old key was created with. Returns None if the old key is no longer valid, or
+    not of this tenant.
     Locks the old key; call it in a transaction.
     """
-    row = conn.exec_driver_sql(_SQL["retire_key"], {"id": key_id, "overlap": overlap_seconds}).one_or_none()
+    values = {"id": key_id, "tenant": tenant, "overlap": overlap_seconds}
+    row = conn.exec_driver_sql(_SQL["retire_key"], values).one_or_none()
     if row is None:
         return None
     return create(
@@ -91,7 +95,8 @@ def touch(conn: Connection, key_id: str) -> None:
 
 def revoke(conn: Connection, key_id: str, *, tenant: str | None = None) -> bool:
     """Revoke a key; calling twice is safe. Return False if there is no such key, or not of this tenant."""
-    return conn.exec_driver_sql(_SQL["revoke_key"], {"id": key_id, "tenant": tenant}).rowcount == 1
+    found = conn.exec_driver_sql(_SQL["revoke_key"], {"id": key_id, "tenant": tenant})
+    return found.one_or_none() is not None
 
 
 def tenant_of(conn: Connection, key_id: str) -> str | None:
@@ -105,9 +110,18 @@ def is_revoked(conn: Connection, key_id: str) -> bool:
     return bool(conn.exec_driver_sql(_SQL["is_key_revoked"], {"id": key_id}).scalar_one())
 
 
-def list_keys(conn: Connection, *, tenant: str | None = None) -> list[KeyRecord]:
-    """Return a tenant's keys, or all keys, newest first."""
-    return [_record(row) for row in conn.exec_driver_sql(_SQL["list_keys"], {"tenant": tenant}).mappings()]
+def find_key(conn: Connection, tenant: str, key_id: str) -> KeyRecord | None:
+    """Return a key of the tenant; None if there is none, or it is another tenant's."""
+    row = conn.exec_driver_sql(_SQL["find_key"], {"id": key_id, "tenant": tenant}).mappings().one_or_none()
+    return _record(row) if row else None
+
+
+def list_keys(
+    conn: Connection, *, tenant: str | None = None, limit: int | None = None, before: str | None = None
+) -> list[KeyRecord]:
+    """Return a tenant's keys, or all keys, newest first, starting after the key with the id `before`."""
+    values = {"tenant": tenant, "limit": limit, "before": before}
+    return [_record(row) for row in conn.exec_driver_sql(_SQL["list_keys"], values).mappings()]
 
 
 def _record(row: RowMapping) -> KeyRecord:

@@ -1,8 +1,9 @@
 -- name: create_key
 -- Insert a new key's digest. Key ids are random: a collision violates the primary key, it never shares a key.
-INSERT INTO api_keys (id, tenant, name, environment, secret_sha256, scopes, expires_at)
-VALUES (%(id)s, %(tenant)s, %(name)s, %(environment)s, %(digest)s, %(scopes)s::text[], %(expires_at)s)
-RETURNING id, tenant, name, environment, scopes, created_at, expires_at, revoked_at, last_used_at
+SELECT id, tenant, name, environment, scopes, created_at, expires_at, revoked_at, last_used_at
+FROM octollm_make_key_1(
+    %(id)s, %(tenant)s, %(name)s, %(environment)s, %(digest)s, %(scopes)s::text[], %(expires_at)s::timestamptz
+)
 
 -- name: find_live_key
 -- Find a key that is neither expired nor revoked by Postgres' clock.
@@ -22,23 +23,19 @@ WHERE id = %(id)s
 
 -- name: revoke_key
 -- Revoke a key; the first revocation's time stays.
-UPDATE api_keys
-SET revoked_at = coalesce(revoked_at, now())
-WHERE id = %(id)s
-  AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+SELECT id, tenant, name, environment, scopes, created_at, expires_at, revoked_at, last_used_at
+FROM octollm_revoke_key_1(%(id)s, %(tenant)s)
 
 -- name: retire_key
 -- Let a valid key expire soon, unless it expires earlier, and return what its successor needs.
-UPDATE api_keys k
-SET expires_at = least(k.expires_at, now() + %(overlap)s * interval '1 second')
-FROM (
-    SELECT id, now() + (expires_at - created_at) AS successor_expires_at
-    FROM api_keys
-    WHERE id = %(id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-    FOR UPDATE
-) old
-WHERE k.id = old.id
-RETURNING k.tenant, k.name, k.environment, k.scopes, old.successor_expires_at
+SELECT tenant, name, environment, scopes, expires_at AS successor_expires_at
+FROM octollm_retire_key_1(%(id)s, %(tenant)s, %(overlap)s)
+
+-- name: find_key
+-- Read a key of a tenant without its digest.
+SELECT id, tenant, name, environment, scopes, created_at, expires_at, revoked_at, last_used_at
+FROM api_keys
+WHERE id = %(id)s AND tenant = %(tenant)s
 
 -- name: tenant_of_key
 -- Read the tenant of a key.
@@ -55,8 +52,13 @@ SELECT EXISTS (
 )
 
 -- name: list_keys
--- Read keys without their digests.
+-- Read keys without their digests, newest first, below a key.
 SELECT id, tenant, name, environment, scopes, created_at, expires_at, revoked_at, last_used_at
 FROM api_keys
-WHERE %(tenant)s::text IS NULL OR tenant = %(tenant)s
-ORDER BY created_at DESC, id
+WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+    AND (
+        %(before)s::text IS NULL
+        OR (created_at, id) < (SELECT last.created_at, last.id FROM api_keys last WHERE last.id = %(before)s)
+    )
+ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s

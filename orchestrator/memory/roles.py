@@ -61,7 +61,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES}, priority, gate)",
         "approvals": "SELECT, UPDATE (state, decided_by, decided_at, via, comment, answer, once_name, once_sha256)",
         "submissions": "SELECT, INSERT, UPDATE",
-        # operators create and revoke keys
+        # it makes and ends keys by functions, so that it can't change one or bring it back
         "api_keys": "SELECT, UPDATE (last_used_at)",
         "cache_audits": "SELECT, INSERT, UPDATE",
         "cache_switches": "SELECT, INSERT, UPDATE",
@@ -148,6 +148,9 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
     "octollm_withdraw_1": ("octollm_api", "octollm_rounds", "octollm_arm", "octollm_sweeper"),
     "octollm_withdraw_outcome_1": ("octollm_arm", "octollm_sweeper"),
     "octollm_move_early_1": ("octollm_rounds",),
+    "octollm_make_key_1": ("octollm_api",),
+    "octollm_revoke_key_1": ("octollm_api",),
+    "octollm_retire_key_1": ("octollm_api",),
 }
 """Which roles may call the functions that change rows with their owner's rights."""
 
@@ -188,7 +191,7 @@ def complete(conn: Connection) -> RolesState:
 
     It also fixes where our functions with their owner's rights look for tables, so that no role can lead them
     elsewhere. If the database's user may not create roles, the existing ones still get their rights; while one is
-    missing, everybody may call these functions.
+    missing, everybody may call these functions, except those of keys, which are the owner's alone then.
     """
     conn.exec_driver_sql(_SQL["fix_search_paths"])
     for name in inspect(conn).missing:

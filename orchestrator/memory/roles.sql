@@ -29,16 +29,19 @@ WHERE prosecdef AND proname = ANY(%(names)s) AND pronamespace = CAST(current_sch
     AND pg_has_role(proowner, 'USAGE');
 
 -- name: limit_tenants
--- Let the tenants' role read approvals only: row-level security grants it all tables alike, and the API, which may
--- become that role, may not write an approval of its own or change what was proposed.
+-- Let the tenants' role only read approvals and the audit log: row-level security grants it all tables alike, and the
+-- API, which may become that role, may not write an approval of its own, or change what was proposed or recorded.
 DO $$
 BEGIN
     IF to_regrole('octollm_tenant') IS NOT NULL AND to_regclass('approvals') IS NOT NULL THEN
         REVOKE INSERT, UPDATE ON approvals FROM octollm_tenant;
     END IF;
+    IF to_regrole('octollm_tenant') IS NOT NULL AND to_regclass('audit_log') IS NOT NULL THEN
+        REVOKE INSERT, UPDATE ON audit_log FROM octollm_tenant;
+    END IF;
 EXCEPTION
     WHEN insufficient_privilege THEN
-        RAISE WARNING 'the tenants'' role may write approvals: the owner of the tables must run octollm migrate';
+        RAISE WARNING 'the tenants'' role may write approvals or the audit log: the owner of the tables must run octollm migrate';
 END $$;
 
 -- name: renew

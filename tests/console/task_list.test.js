@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { arrive } from "../../api/console/static/tasks/arrivals.js";
-import { apiPath, commandLine, isFiltered, isoTime, localTime, toggled } from "../../api/console/static/tasks/query.js";
+import { apiPath, commandLine, isFiltered, toggled } from "../../api/console/static/tasks/query.js";
 
 const tasks = (...ids) => ids.map((id) => ({ task_id: id, status: "queued" }));
 const idsOf = ({ tasks: rows }) => rows.map((task) => task.task_id).join("");
@@ -56,9 +56,4 @@ test("a status is added and removed; all are none", () => {
   assert.equal(toggled(of("failed"), "queued"), "queued,failed");
   assert.equal(toggled(of("failed"), "failed"), null);
   assert.equal(toggled(of("queued,processing,completed,failed"), "cancelled"), null);
-});
-
-test("a time is the same after the field", () => {
-  assert.equal(isoTime(localTime("2026-11-29T10:05:00Z")), "2026-11-29T10:05:00Z");
-  assert.deepEqual([isoTime(""), localTime(null), localTime("odd")], [null, "", ""]);
 });

@@ -90,11 +90,13 @@ def test_a_retention_shorter_than_a_week_deletes_nothing_younger(engine: Engine)
         audit_log.forget(conn, days=1, limit=10)
 
 
-def test_a_statement_on_behalf_of_a_tenant_does_not_see_the_log(engine: Engine) -> None:
-    add(engine, entry(tenant="acme"))
+def test_a_statement_on_behalf_of_a_tenant_sees_its_own_entries_and_writes_none(engine: Engine) -> None:
+    add(engine, entry(tenant="acme"), entry("key.create", tenant="umbrella"), entry("call", tenant=None))
 
+    with tenant_statement(engine, "acme") as conn:
+        assert [item.action for item in audit_log.find(conn)] == ["task.submit"]
     with pytest.raises(ProgrammingError, match="permission denied"), tenant_statement(engine, "acme") as conn:
-        audit_log.find(conn)
+        audit_log.append(conn, [entry(tenant="acme")])
 
 
 def test_entries_are_found_by_tenant_action_outcome_and_time(engine: Engine) -> None:

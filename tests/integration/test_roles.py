@@ -28,6 +28,11 @@ FORBIDDEN = {
     "UPDATE api_keys SET scopes = '{admin}'": set(),
     "UPDATE api_keys SET expires_at = NULL, revoked_at = NULL": set(),
     "DELETE FROM api_keys": set(),
+    "SELECT octollm_make_key_1('forged', 'acme', '', 'live', repeat('0', 64), '{admin}', NULL)": {
+        "octollm_api"
+    },
+    "SELECT octollm_revoke_key_1('x', NULL)": {"octollm_api"},
+    "SELECT octollm_retire_key_1('x', NULL, 0)": {"octollm_api"},
     "DELETE FROM events": set(),
     "UPDATE events SET payload = '{}'": set(),
     "DELETE FROM traces": set(),

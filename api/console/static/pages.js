@@ -17,6 +17,9 @@ export const pages = [
   { path: "/arms", title: "Arms", nav: "Arms", scope: "arm:list", load: () => import("./pages/arms.js") },
   { path: "/new", title: "New task", nav: "New task", scope: "task:submit", load: () => import("./pages/new_task.js") },
   { path: "/compare", title: "Compare", nav: "Compare", scope: "task:read", load: () => import("./pages/compare.js") },
+  { path: "/dead-steps", title: "Dead steps", nav: "Dead steps", scope: "task:read", load: () => import("./pages/dead_steps.js") },
+  { path: "/keys", title: "Keys", nav: "Keys", scope: "admin", load: () => import("./pages/keys.js") },
+  { path: "/audit-log", title: "Audit log", nav: "Audit log", scope: "admin", load: () => import("./pages/audit_log.js") },
   { path: "/sign-in", title: "Sign in", load: () => import("./pages/sign_in.js") },
 ];
 

@@ -20,18 +20,24 @@ BODIES: Mapping[str, Any] = {
     "/v1/approvals/<approval_id>/decision": {"decision": "reject", "proposal_hash": "0" * 64},
     "/v1/approvals/<approval_id>/link": {"for": "me"},
 }
-KINDS = ("task_id", "artifact_id", "approval_id")
+KINDS = ("task_id", "artifact_id", "approval_id", "key_id")
 
 
 @pytest.fixture
 def theirs(engineer: Engineer, as_caller: AsCaller) -> dict[str, str]:
-    """A task, a file and an approval of the tenant that `engineer` works for: it has steps, events and a trace."""
+    """A task, a file, an approval and a key of `engineer`'s tenant; the task has steps, events and a trace."""
     gate = {"ask": "May the other tenant's step run?"}
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c", approval=gate))
     engineer.do(task_id, "a", output={"summary": "the other tenant's words"})
     file = as_caller(TENANT)("POST", "/v1/files", data=b"the other tenant's bytes", content_type="text/plain")
     [approval] = engineer.ask("SELECT id FROM approvals")
-    return {"task_id": task_id, "artifact_id": file.json["artifact_id"], "approval_id": approval["id"]}
+    key = as_caller(TENANT)("POST", "/v1/keys", json={"scopes": ["task:read"]})
+    return {
+        "task_id": task_id,
+        "artifact_id": file.json["artifact_id"],
+        "approval_id": approval["id"],
+        "key_id": key.json["key_id"],
+    }
 
 
 @pytest.fixture
@@ -50,6 +56,8 @@ def rules_with_ids(app: Flask) -> list[tuple[str, str]]:
 
 
 def filled(rule: str, ids: Mapping[str, str]) -> str:
+    if rule.endswith("/diff"):
+        rule += "?other=<task_id>"
     for kind in KINDS:
         rule = rule.replace(f"<{kind}>", ids[kind])
     return rule.replace("<step_id>", "a")
@@ -71,6 +79,7 @@ def test_another_tenant_s_ids_are_unknown_at_every_endpoint(
         "task_id": str(new_task_id()),
         "artifact_id": UNKNOWN_FILE,
         "approval_id": new_approval_id(),
+        "key_id": "0" * 12,
     }
     events = len(engineer.events(theirs["task_id"]))
     rules = rules_with_ids(app)

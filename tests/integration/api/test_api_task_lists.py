@@ -140,6 +140,8 @@ def test_equal_keys_are_all_listed(call: Caller, engineer: Engineer, history: li
             "sort": "longest",
         },
         {"limit": "101"},
+        {"goal": "a\u0000"},
+        {"arm": "\u0000"},
     ],
 )
 def test_an_invalid_query_is_refused(call: Caller, query: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ import { poll } from "../api_client.js";
 import { clock, count } from "../format.js";
 import { CommandLines, curlOf } from "../parts/command_lines.js";
 import { Notice } from "../parts/notice.js";
+import { Pages } from "../parts/pages.js";
 import { arrive } from "../tasks/arrivals.js";
 import { Filters } from "../tasks/filters.js";
 import { apiPath, commandLine, isFiltered, NO_FILTER } from "../tasks/query.js";
@@ -18,8 +19,6 @@ export default function Tasks({ query }) {
   const path = apiPath(query);
   const list = useList(path);
   const search = useRef(/** @type {HTMLInputElement | null} */ (null));
-  const trail = useRef(/** @type {(string | null)[]} */ ([]));
-  if (!query.get("cursor")) trail.current = [];
   useSlashKey(search);
   const sort = query.get("sort") ?? "newest";
   const { shown, page } = list;
@@ -34,7 +33,7 @@ export default function Tasks({ query }) {
       ? html`<${Empty} query=${query} page=${page} />`
       : html`<${Rows} tasks=${shown.tasks} gone=${shown.gone} sort=${sort} isBusy=${list.isBusy} />`}
     ${page ? html`<${Seen} page=${page} sort=${sort} />` : html`<p class="quiet">Reading the list.</p>`}
-    ${page ? html`<${Pages} query=${query} next=${page.next_cursor} trail=${trail.current} />` : null}
+    ${page ? html`<${Pages} query=${query} next=${page.next_cursor} />` : null}
   `;
 }
 
@@ -123,23 +122,4 @@ function Seen({ page, sort }) {
     <p>Only the newest ${count(tasks, "task")} are sorted, back to ${clock(backTo)}.</p>
     <button type="button" onClick=${() => setQuery({ to: backTo, cursor: null })}>Sort those before</button>
   <//>`;
-}
-
-/** @param {{query: URLSearchParams, next: string | null, trail: (string | null)[]}} props */
-function Pages({ query, next, trail }) {
-  const cursor = query.get("cursor");
-  const onNext = () => {
-    trail.push(cursor);
-    setQuery({ cursor: next });
-    scrollTo(0, 0);
-  };
-  const onPrevious = () => {
-    setQuery({ cursor: trail.pop() ?? null });
-    scrollTo(0, 0);
-  };
-  if (!cursor && !next) return null;
-  return html`<nav class="row pages" aria-label="Pages">
-    <button type="button" disabled=${!cursor} onClick=${onPrevious}>${cursor && !trail.length ? "First page" : "Previous"}</button>
-    <button type="button" disabled=${!next} onClick=${onNext}>Next</button>
-  </nav>`;
 }

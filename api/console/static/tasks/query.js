@@ -60,26 +60,6 @@ export function toggled(query, status) {
   return next.length === STATUSES.length ? null : next.join(",") || null;
 }
 
-/**
- * Return a time as a field of the type datetime-local takes it, in the reader's zone; "" for none.
- * @param {string | null} iso
- */
-export function localTime(iso) {
-  const at = new Date(iso ?? NaN);
-  if (Number.isNaN(at.getTime())) return "";
-  const local = new Date(at.getTime() - at.getTimezoneOffset() * 60_000);
-  return local.toISOString().slice(0, 16);
-}
-
-/**
- * Return the time in a field of the type datetime-local for the address; null for none.
- * @param {string} text
- */
-export function isoTime(text) {
-  const at = new Date(text);
-  return Number.isNaN(at.getTime()) ? null : at.toISOString().replace(".000Z", "Z");
-}
-
 /** @param {URLSearchParams} query @param {string[]} names @returns {[string, string][]} */
 function given(query, names) {
   return names.flatMap((name) => {

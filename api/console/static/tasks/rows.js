@@ -3,9 +3,9 @@ import { Link } from "../address.js";
 import { count, duration, money } from "../format.js";
 import { Age, Elapsed } from "../parts/age.js";
 import { Badge } from "../parts/badge.js";
+import { filterBy } from "../parts/filter_fields.js";
 import { HeadCell } from "../parts/table.js";
 import { html } from "../vendor.js";
-import { filterBy } from "./filters.js";
 
 /** @typedef {import("./arrivals.js").Task} Task */
 
