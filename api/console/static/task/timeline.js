@@ -74,23 +74,25 @@ function Chart({ state, latest, id, selected, onSelect }) {
   );
   const zoom = (/** @type {{from: number, to: number}|null} */ wanted) => setQuery({ zoom: zoomText(wanted, origin) });
   const { range: dragged, handlers } = useRange(scale, zoom);
+  // the drawer has a round and an attempt in the address too: they filter the rows only if they did before
+  const isAll = !choice.isFiltered || (choice.round === null && choice.attempt === null);
+  const open = (/** @type {string} */ step, /** @type {Record<string, string|number>} */ place = {}) => {
+    if (step === "finishing") return;
+    if (isAll) setQuery({ ...place, span: "all" });
+    onSelect(step.endsWith("[]") ? step.slice(0, -2) : step);
+  };
   const actions = {
-    onChoose: (/** @type {RowBar} */ bar) => {
-      if (bar.step === "finishing") return;
-      const isAll = !choice.isFiltered || (choice.round === null && choice.attempt === null);
-      if (isAll) setQuery({ round: bar.round, attempt: bar.attempt, span: "all" });
-      onSelect(bar.step.endsWith("[]") ? bar.step.slice(0, -2) : bar.step);
-    },
+    onChoose: (/** @type {RowBar} */ bar) => open(bar.step, { round: bar.round, attempt: bar.attempt }),
     onPoint: (/** @type {RowBar|null} */ bar) => {
       pointed.value = bar ?? pointed.value;
     },
-    onName: (/** @type {string} */ name) => name !== "finishing" && onSelect(name),
+    onName: (/** @type {string} */ name) => open(name),
     onExpand: (/** @type {string} */ name) => setQuery({ open: toggled(choice.expanded, name) }),
   };
   return html`
     <section class=${`timeline ${width.isNarrow ? "narrow" : ""}`} aria-label="Timeline" ref=${frame}>
       <${Patterns} />
-      <${PathText} latest=${latest} now=${now} onSelect=${onSelect} />
+      <${PathText} latest=${latest} now=${now} onSelect=${open} />
       <${Toolbar}
         choice=${choice}
         rounds=${roundsOf(latest)}
