@@ -78,7 +78,14 @@ def save_items(
     name = claim.spec["id"]
     gather = step_id(claim.task_id, round_number=claim.round, name=name)
     loops.add_items(conn, claim.task_id, rows, parent=name, gather_id=gather)
-    fact = {"step": name, "round": claim.round, "count": len(rows), "reused": len(spread.reused)}
+    fact: dict[str, Any] = {
+        "step": name,
+        "round": claim.round,
+        "count": len(rows),
+        "reused": len(spread.reused),
+    }
+    if spread.reused:
+        fact["reused_items"] = sorted(spread.reused)
     return [("step.spread", fact)]
 
 

@@ -96,7 +96,8 @@ def _is_open(conn: Connection, task_id: str) -> bool:
 
 def _record(conn: Connection, row: Reclaimed | None, *, reason: str) -> Reclaimed | None:
     if row is not None:
-        fact = lost_attempt(row, reason)
+        delay = {"delay_seconds": round(row.delay_seconds, 3)} if row.delay_seconds else {}
+        fact = {**lost_attempt(row, reason), **delay}
         attempt = {**fact, "outcome": reason}
         events.write(
             conn,

@@ -1,7 +1,7 @@
 """Reads and writes steps: leases, completion, release into free slots, retries; an attempt starts in claims."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -135,7 +135,7 @@ class StepOutcome:
 
 @dataclass(frozen=True)
 class Reclaimed:
-    """A row whose owner died or handed it back."""
+    """A row whose owner died or handed it back; its next attempt begins after `delay_seconds`, at the earliest."""
 
     id: str
     task_id: str
@@ -145,6 +145,7 @@ class Reclaimed:
     attempt: int
     kills: int
     owner: str
+    delay_seconds: float = field(default=0.0, kw_only=True)
 
 
 def renew(conn: Connection, leases: Mapping[str, int], *, lease_seconds: float) -> set[str]:
@@ -298,9 +299,9 @@ def expired(conn: Connection, *, limit: int) -> list[tuple[str, str]]:
 
 
 def expire(conn: Connection, step_id: str) -> Reclaimed | None:
-    """Queue a row whose lease expired, due now; None if the lease was renewed or the row has ended."""
-    row = conn.exec_driver_sql(_SQL["expire"], {"id": step_id}).one_or_none()
-    return Reclaimed(*row) if row else None
+    """Queue a row whose lease expired; None if the lease was renewed or the row has ended."""
+    row = conn.exec_driver_sql(_SQL["expire"], {"id": step_id}).mappings().one_or_none()
+    return Reclaimed(**row) if row else None
 
 
 def hand_back(conn: Connection, step_id: str, *, owner: str, kills: int) -> Reclaimed | None:

@@ -216,7 +216,8 @@ SET state = 'queued', kills = kills + 1, sends = 0,
     due = CASE WHEN kills = 0 THEN now() ELSE back.late END
 FROM back
 WHERE id = %(id)s AND state = 'running' AND due < now() AND effect_attempt IS NULL
-RETURNING id, task_id, name, arm, round, attempt, kills, owner;
+RETURNING id, task_id, name, arm, round, attempt, kills, owner,
+    extract(epoch FROM not_before - now())::float8 AS delay_seconds;
 
 -- name: hand_back
 -- Queue a row whose lease was handed back early: no worker has it, so it is due at once. `kills` counts the deaths.

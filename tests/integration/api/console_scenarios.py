@@ -247,7 +247,13 @@ def lost_workers(you: Observer) -> None:
     you.begin("a", owner="host:3")
     you.engineer.store(lapsed, done())
     you.look()
-    you.do("b", "c")
+    # another death of its worker puts the row off
+    expire(you.engineer, you.begin("b"))
+    assert requeue.expire_lease(you.engineer.engine, dying.id, task_id=you.task_id)
+    you.look()
+    you.engineer.store(_when_due(you, "b"), done())
+    you.look()
+    you.do("c")
     you.judge()
 
 

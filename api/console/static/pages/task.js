@@ -3,6 +3,7 @@
 import { address, Link, setQuery } from "../address.js";
 import { Notice } from "../parts/notice.js";
 import { Tabs } from "../parts/tabs.js";
+import { Answer } from "../task/answer.js";
 import { criticalPath } from "../task/critical_path.js";
 import { planOf } from "../task/facts.js";
 import { TaskGraph } from "../task/graph.js";
@@ -74,6 +75,7 @@ function Task({ id }) {
     </div>
     <div role="tabpanel" id=${`panel-${view}`} aria-labelledby=${`tab-${view}`}><${View} ...${props} /></div>
     <${StepDrawer} ...${props} />
+    <${Answer} state=${state} facts=${facts} />
     <${WhyPath} ...${props} />
   `;
 }

@@ -3,6 +3,10 @@
  *
  * Pure, without a clock and without the page. What it does not know it leaves out: an event of an unknown type or with
  * odd data changes the number of the last event and nothing else. Times are milliseconds since 1970, UTC.
+ *
+ * Events don't tell all that the server knows: an attempt that has just begun is told 0.1 to 0.2 s later, until then its
+ * step is queued; the phase "finishing" and the time by which waits for persons put off the deadline are not told; and a
+ * step whose question can't be put to a person, which fails at once, is held until then.
  */
 
 import { Draft, mapOf } from "./draft.js";
@@ -57,6 +61,7 @@ import { stepEvent, whoIs } from "./step_events.js";
  * @property {Items} [items] of a step with for_each, once its list is known
  * @property {StepState} [spread] of a step with for_each: the row that reads the list
  * @property {{taskId: string, stepId: string}} [reused] the step whose result this one has
+ * @property {boolean} [isReused] of an item: it was done in an earlier round or task
  * @property {boolean} [early] it began before the plan was complete
  * @property {string} [feedback] what the judge said of it in the round before
  * @property {number|null} percent what the running attempt reported, 0 to 100; null: unknown

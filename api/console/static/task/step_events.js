@@ -1,7 +1,7 @@
 /** Applies events of one step, item, planner or judge to a draft of a task's state. */
 
 import { mapOf } from "./draft.js";
-import { number, object, text, texts } from "./payload.js";
+import { list, number, object, text, texts } from "./payload.js";
 import { isFinal, isOpen, makeLoop, newStep, ownRound, queueJudge } from "./rounds.js";
 
 /**
@@ -360,9 +360,11 @@ function spread(place, at, data) {
   if (step.items !== undefined) return;
   const all = Math.max(0, number(data.count) ?? 0);
   const reused = Math.min(all, Math.max(0, number(data.reused) ?? 0));
-  step.items = draft.add({ count: all, reused, byState: mapOf(), steps: mapOf() });
-  draft.add(step.items.byState);
-  draft.add(step.items.steps);
+  step.items = draft.add({ count: all, reused, byState: draft.add(mapOf()), steps: draft.add(mapOf()) });
+  for (const place of list(data.reused_items)) {
+    const item = Number.isInteger(place) ? ownItem(draft, step, `${step.name}[${place}]`) : null;
+    if (item) Object.assign(item, { state: "done", endedAt: at, isReused: true });
+  }
   if (reused > 0) step.items.byState.done = reused;
   if (all > reused) step.items.byState.held = all - reused;
   // the spread was counted until now

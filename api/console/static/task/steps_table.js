@@ -42,14 +42,14 @@ export function StepsTable({ state, facts, round, isLive, selected, onSelect }) 
       <${Toggle} name="errors" isOn=${wanted.errorsFirst}>Errors first<//>
       <span class="quiet" role="status">${told(rows.length, steps.length)}</span>
     </div>
-    <${Table} caption="Steps" head=${COLUMNS.map((column) => html`<${Head} key=${column[0]} column=${column} wanted=${wanted} />`)}>
+    <div class="steps"><${Table} caption="Steps" head=${COLUMNS.map((column) => html`<${Head} key=${column[0]} column=${column} wanted=${wanted} />`)}>
       ${shown.map((row) => html`
         <${Row} key=${row.name} row=${row} isSelected=${row.name === selected} isOpen=${wanted.open.includes(row.name)} open=${wanted.open} onSelect=${onSelect} />
         ${row.step.items && wanted.open.includes(row.name)
           ? html`<${Items} key=${`${row.name}[]`} step=${row.step} now=${now} costs=${costs} selected=${selected} onSelect=${onSelect} />`
           : null}
       `)}
-    <//>
+    <//></div>
     ${rows.length > most && html`<button type="button" onClick=${() => setMost(most + PART)}>Show ${Math.min(PART, rows.length - most)} more</button>`}
   `;
 }
@@ -105,7 +105,7 @@ function Row({ row, isSelected, isOpen, open, onSelect }) {
       ${items && html`<button type="button" class="step-items" aria-expanded=${isOpen ? "true" : "false"} onClick=${() => setQuery({ open: toggled.join(",") })}>${isOpen ? "▾" : "▸"} ${items.byState.done ?? 0}/${items.count} items</button>`}
     </th>
     <td>${row.arm}</td>
-    <td><${Badge} state=${row.state} label=${stateOf(step)} /></td>
+    <td><${Badge} state=${row.state} label=${`${stateOf(step)}${step.isReused || step.reused ? ", reused" : ""}`} /></td>
     <td class="number">${row.attempts || ""}</td>
     <td class="number">${row.waitMs === null ? "" : duration(row.waitMs)}</td>
     <td class="number">${row.runMs === null ? "" : duration(row.runMs)}</td>
@@ -122,9 +122,10 @@ function Items({ step, now, costs, selected, onSelect }) {
   const [most, setMost] = useState(PART);
   const all = Object.values(step.items?.steps ?? {});
   const others = (step.items?.count ?? 0) - all.length;
+  const reused = (step.items?.reused ?? 0) - all.filter((item) => item.isReused).length;
   return html`
     ${all.slice(0, most).map((item) => html`<${Row} key=${item.name} row=${rowOf(item, { now, costs })} isSelected=${item.name === selected} isOpen=${false} open=${[]} onSelect=${onSelect} />`)}
     ${all.length > most && html`<tr key="more"><td colspan=${COLUMNS.length}><button type="button" onClick=${() => setMost(most + PART)}>Show more items of ${step.name}</button></td></tr>`}
-    ${others > 0 && html`<tr key="others"><td colspan=${COLUMNS.length} class="quiet item">${count(others, "item")} of ${step.name} ${step.items?.reused ? `(${step.items.reused} reused)` : ""} without an event until now</td></tr>`}
+    ${others > 0 && html`<tr key="others"><td colspan=${COLUMNS.length} class="quiet item">${count(others, "item")} of ${step.name} ${reused > 0 ? `(${reused} reused)` : ""} had no event until now</td></tr>`}
   `;
 }

@@ -11,6 +11,7 @@ import { spentOn } from "./facts.js";
 import { Liveness } from "./liveness.js";
 import { RetryDialog } from "./retry_dialog.js";
 import { stepsOf } from "./steps_of.js";
+import { useNow } from "./use_now.js";
 
 /**
  * @param {import("../pages/task.js").TaskProps & {id: string, live: import("./live_task.js").LiveTask}} props
@@ -25,7 +26,7 @@ export function TaskHeader({ id, state, facts, n, isLive, live }) {
       <${Badge} state=${state.status} label=${isOpen ? state.phase : state.status} />
       ${progressText(state)}
       <${Spent} task=${task} spent=${spent} />
-      <${TimeTaken} state=${state} />
+      <${TimeTaken} state=${state} isLive=${isLive} />
       <span class="mono quiet">${id}</span>
       <${Actions} id=${id} isOpen=${live.log.stateAt(live.log.size).endedAt === null} />
     </div>
@@ -68,12 +69,13 @@ function costReason({ calls }) {
   return named ? `there is no price for ${named}.` : "a call's usage was not reported.";
 }
 
-/** @param {{state: import("./reduce.js").State}} props */
-function TimeTaken({ state }) {
-  if (state.startedAt === null) return null;
+/** @param {{state: import("./reduce.js").State, isLive: boolean}} props */
+function TimeTaken({ state, isLive }) {
   const { endedAt, startedAt } = state;
-  const span = endedAt === null ? null : duration(endedAt - startedAt);
-  return html`<span title=${`submitted ${clock(startedAt)}`}>${span === null ? `since ${clock(startedAt).slice(11, 19)}` : `took ${span}`}</span>`;
+  const now = useNow(isLive && endedAt === null, state.lastEventAt ?? 0);
+  if (startedAt === null) return null;
+  const text = endedAt === null ? `for ${duration(now - startedAt)}` : `took ${duration(endedAt - startedAt)}`;
+  return html`<span title=${`submitted ${clock(startedAt)}`}>${text}</span>`;
 }
 
 /** @param {{task: Record<string, any>|null, state: import("./reduce.js").State}} props */
