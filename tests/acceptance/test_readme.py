@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 PLAN_FILES = ROOT / "examples" / "plans"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = blocks_of("README.md")
-LANGUAGES = {"sh", "json", "text"}
+LANGUAGES = {"sh", "json", "text", "console"}
 # command at the start of a block -> the test that covers it
 SCALE_IT = "export DATABASE_URL"
 TESTED_ELSEWHERE = {
@@ -33,6 +33,7 @@ def _elsewhere(script: str) -> str | None:
 
 
 SCRIPTS = [script for language, script in BLOCKS if language == "sh" and not _elsewhere(script)]
+TRANSCRIPT = "".join(script for language, script in BLOCKS if language == "console")
 PLANS = [script for language, script in BLOCKS if language == "json"]
 
 
@@ -56,6 +57,19 @@ def test_a_block_works_when_it_is_pasted(stack: Stack, script: str) -> None:
     assert '"code":' not in done.stdout, "an answer is an error"
     assert done.stdout.count("completed") >= 1
     assert "inconclusive" not in done.stdout
+
+
+def test_the_first_screen_shows_what_its_commands_print(stack: Stack) -> None:
+    calls = [call.strip().split("\n") for call in TRANSCRIPT.split("$ ")[1:]]
+    assert [command for command, *_ in calls][:2] == ["make demo", "make up"]
+    command, *shown = calls[2]
+
+    # other tests ask the same
+    done = paste(f"{command} --cache bypass", url=stack.url, home=stack.home)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout.splitlines()
+    assert [line for line in shown if line != "..." and line not in printed] == []
 
 
 def test_the_plan_in_the_readme_is_the_shipped_example() -> None:
