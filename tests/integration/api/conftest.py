@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.serving import make_server
@@ -21,8 +22,10 @@ from api.routes import readiness
 from api.streaming.hub import hub_of
 from orchestrator import settings as settings_module
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import transaction
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.main import main
+from orchestrator.memory import keys
 from orchestrator.settings import Settings
 from orchestrator.settings_text import Rate
 from tests.integration.api.live_server import Api, EventWriter, serving
@@ -152,3 +155,49 @@ def octollm(server: ApiClient, capsys: pytest.CaptureFixture[str]) -> Octollm:
         return int(ended.value.code or 0), written.out + written.err
 
     return run
+
+
+OWN = {"Origin": "http://localhost"}
+
+
+class Browser:
+    """A browser's part in a session: it keeps cookies, and sends Origin as told."""
+
+    def __init__(self, app: Flask) -> None:
+        self.client: FlaskClient = app.test_client()
+
+    def __call__(self, method: str, path: str, **request: Any) -> TestResponse:
+        """Send a request with the cookies, and as a page of ours unless `headers` say otherwise."""
+        request.setdefault("headers", OWN)
+        return self.client.open(path, method=method, **request)
+
+    def sign_in(self, **credential_: str) -> TestResponse:
+        """Send a credential."""
+        return self("POST", "/v1/auth/session", json=credential_)
+
+    def forget(self) -> None:
+        """Remove the cookie."""
+        self.client.delete_cookie("octollm_session")
+
+    def plant(self, token: str) -> None:
+        """Set the cookie to something."""
+        self.client.set_cookie("octollm_session", token)
+
+
+@pytest.fixture
+def browser(app: Flask) -> Browser:
+    """A browser without cookies."""
+    return Browser(app)
+
+
+@pytest.fixture
+def key(engine: Engine) -> str:
+    """An API key of the tenant acme with every scope."""
+    return make_key(engine)[1]
+
+
+def make_key(engine: Engine, *, tenant: str = "acme", scopes: tuple[str, ...] = SCOPES) -> tuple[str, str]:
+    """Return a new key's id and text."""
+    with transaction(engine) as conn:
+        record, text = keys.create(conn, tenant=tenant, scopes=scopes)
+    return record.id, text

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask
-from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
@@ -25,12 +24,11 @@ from orchestrator.models.errors import InvalidCredential
 from orchestrator.settings import Settings
 from orchestrator.settings_text import Rate
 from tests.integration.api.assertions import assert_problem
-from tests.integration.api.conftest import Octollm
+from tests.integration.api.conftest import Browser, Octollm, make_key
 from tests.integration.api.live_server import Api
 from tests.integration.kit import Engineer, wait_step
 from tests.ws import Rejected
 
-OWN = {"Origin": "http://localhost"}
 FOREIGN: tuple[dict[str, str], ...] = (
     {},
     {"Origin": "null"},
@@ -43,49 +41,6 @@ FOREIGN: tuple[dict[str, str], ...] = (
     {"Origin": "http://localhost:x"},
     {"Origin": "localhost"},
 )
-
-
-class Browser:
-    """A browser's part in a session: it keeps cookies, and sends Origin as told."""
-
-    def __init__(self, app: Flask) -> None:
-        self.client: FlaskClient = app.test_client()
-
-    def __call__(self, method: str, path: str, **request: Any) -> TestResponse:
-        """Send a request with the cookies, and as a page of ours unless `headers` say otherwise."""
-        request.setdefault("headers", OWN)
-        return self.client.open(path, method=method, **request)
-
-    def sign_in(self, **credential_: str) -> TestResponse:
-        """Send a credential."""
-        return self("POST", "/v1/auth/session", json=credential_)
-
-    def forget(self) -> None:
-        """Remove the cookie."""
-        self.client.delete_cookie("octollm_session")
-
-    def plant(self, token: str) -> None:
-        """Set the cookie to something."""
-        self.client.set_cookie("octollm_session", token)
-
-
-@pytest.fixture
-def browser(app: Flask) -> Browser:
-    """A browser without cookies."""
-    return Browser(app)
-
-
-@pytest.fixture
-def key(engine: Engine) -> str:
-    """An API key of the tenant acme with every scope."""
-    return make_key(engine)[1]
-
-
-def make_key(engine: Engine, *, tenant: str = "acme", scopes: tuple[str, ...] = SCOPES) -> tuple[str, str]:
-    """Return a new key's id and text."""
-    with transaction(engine) as conn:
-        record, text = keys.create(conn, tenant=tenant, scopes=scopes)
-    return record.id, text
 
 
 def cookie_of(answer: TestResponse) -> Any:
