@@ -142,7 +142,7 @@ def held(plan: dict[str, Any], after: str) -> Scripted:
 
 def early_decision(office: Office, task_id: str) -> dict[str, str] | None:
     """Return what the trace says became of the early steps."""
-    sql = "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'plan'"
+    sql = "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'plan' ORDER BY id"
     found: dict[str, str] | None = office.engineer.ask(sql, task=task_id)[0]["payload"].get("early")
     return found
 

@@ -107,7 +107,8 @@ def test_a_plan_is_charged_to_the_budget_and_recorded_in_the_trace(planner: Plan
     with statement(planner.engineer.engine) as conn:
         entries = budget.entries(conn, claim.task_id)
     told = planner.engineer.ask(
-        "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'model'", task=claim.task_id
+        "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'model' ORDER BY id",
+        task=claim.task_id,
     )
     assert (made.mode, made.steps[0].action) == ("llm", "wait")
     assert len(entries) == 1

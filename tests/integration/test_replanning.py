@@ -72,7 +72,7 @@ def test_the_model_is_told_what_was_done_what_was_wrong_and_what_is_left(replann
     left = int(question.split(" tokens and ")[0].rsplit(" ", 1)[1].replace(",", ""))
     assert 0 < left < Budget().max_tokens
     purposes = replanner.engineer.ask(
-        "SELECT payload ->> 'purpose' AS of FROM traces WHERE task_id = %(task)s AND kind = 'model'",
+        "SELECT payload ->> 'purpose' AS of FROM traces WHERE task_id = %(task)s AND kind = 'model' ORDER BY id",
         task=task_id,
     )
     assert [row["of"].partition("@")[0] for row in purposes] == ["planner", "planner.again"]
@@ -105,7 +105,8 @@ def test_events_and_trace_say_that_and_why_another_plan_was_made(replanner: Repl
     assert told["task.replan"]["feedback"] == {"second": "not met: it is short"}
     assert (told["task.planned"]["round"], told["task.planned"]["kept"]) == (2, ["first"])
     decisions = replanner.engineer.ask(
-        "SELECT round, payload FROM traces WHERE task_id = %(task)s AND kind = 'replan'", task=task_id
+        "SELECT round, payload FROM traces WHERE task_id = %(task)s AND kind = 'replan' ORDER BY id",
+        task=task_id,
     )
     [decision] = decisions
     assert decision["round"] == 1

@@ -174,7 +174,7 @@ def aliased(company: Company, fake: FakeLLM) -> str:
 def told(company: Company, task_id: str) -> list[dict[str, Any]]:
     """Return the candidates in the task's trace."""
     rows = company.engineer.ask(
-        "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'alias'", task=task_id
+        "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'alias' ORDER BY id", task=task_id
     )
     return [one for row in rows for one in row["payload"]["candidates"]]
 
