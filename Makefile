@@ -123,7 +123,7 @@ audit: setup ## ask PyPI for known vulnerabilities of the locked packages; fails
 
 lock: setup ## resolve requirements.lock again, for Python 3.11 to 3.14 on Linux and macOS; UPGRADE= keeps versions
 	@uv pip compile setup.cfg --quiet --no-config --universal --generate-hashes --python-version 3.11 \
-		--extra embedded --extra executor --extra dev $(UPGRADE) --custom-compile-command 'make lock' -o requirements.lock
+		--extra embedded --extra executor --extra otel --extra dev $(UPGRADE) --custom-compile-command 'make lock' -o requirements.lock
 	@uv pip compile tests/browser/requirements.in --quiet --no-config --universal --generate-hashes --python-version 3.11 \
 		$(UPGRADE) --custom-compile-command 'make lock' -c requirements.lock -o tests/browser/requirements.lock
 UPGRADE = --upgrade

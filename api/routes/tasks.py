@@ -35,7 +35,8 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BlockedByPolicy, TenantLimit, Unavailable
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Contract, Priority
-from orchestrator.observability import log, metric
+from orchestrator.models.trace_context import TraceContext, parse_traceparent
+from orchestrator.observability import log, metric, tracing
 from orchestrator.safety import screening
 
 MAX_WAIT_SECONDS = 30
@@ -118,7 +119,9 @@ def submit(principal: Principal) -> Response:
         return orchestrator.submit(caller, _screened(cache_control.with_header(contract)))
 
     task = submit_once(caller, create)
-    log.bind(task_id=task.task_id)
+    # the first submission may have come in another trace
+    trace = {} if task.is_replay else tracing.log_fields(task.task_id, caller.trace.to_record())
+    log.bind(task_id=task.task_id, **trace)
     return _accepted(task, redacted=task.redacted)
 
 
@@ -167,7 +170,14 @@ def _caller(principal: Principal, members: Mapping[str, Any]) -> Caller:
         scopes=principal.scopes,
         request_id=context.request_id(),
         idempotency=read_key(members),
+        trace=_trace_context(),
     )
+
+
+def _trace_context() -> TraceContext:
+    """Return the span that the header `traceparent` names; a malformed header counts as none."""
+    parent = parse_traceparent(request.headers.get("traceparent"))
+    return TraceContext(str(parent) if parent else None)
 
 
 @blueprint.get("/<task_id>")
