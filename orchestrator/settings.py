@@ -27,6 +27,7 @@ from orchestrator.settings_text import (
     parse_hosts,
     parse_https_url,
     parse_index_url,
+    parse_listen,
     parse_local_targets,
     parse_long_secret,
     parse_origins,
@@ -62,6 +63,7 @@ class Settings(ModelSettings):
     rate_limit: Rate = setting(parse_rate, default=Rate(100, 60))
     session_rate_limit: Rate = setting(parse_rate, default=Rate(600, 60))
     metrics_token: str | None = setting(parse_long_secret, default=None, secret=True)
+    metrics_listen: tuple[str, int] | None = setting(parse_listen, default=None)
     failed_auth_limit: Rate = setting(parse_rate, default=Rate(100, 60))
     trusted_proxies: int = setting(integer(minimum=0, maximum=10), default=0)
     cors_origins: tuple[str, ...] = setting(parse_origins, default=())

@@ -298,6 +298,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
     bootstrap.refuse_servers(worker.settings, worker.engine)
+    process.serve_metrics(worker.settings)
     lean.settle()
     sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
     watchdog = Watchdog(worker.settings.watchdog_seconds)
@@ -306,8 +307,10 @@ def main() -> None:
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
 
     def sweep() -> None:
-        while sweeper.tick() and not stopped.is_set():
-            pass
+        has_more = True
+        while has_more and not stopped.is_set():
+            has_more = sweeper.tick()
+            metric.sweep_ended()
 
     every = worker.settings.sweep_seconds
     Loop(
