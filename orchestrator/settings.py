@@ -81,6 +81,7 @@ class Settings(ModelSettings):
     tenant_max_streams: int = setting(integer(minimum=1), default=64)
     tenant_max_running_steps: int = setting(integer(minimum=1), default=64)
     tenant_max_queued_steps: int = setting(integer(minimum=1), default=10_000)
+    tenant_max_schedules: int = setting(integer(minimum=0, maximum=10_000), default=100)
     tenant_max_stored_bytes: int = setting(integer(minimum=0), default=2**33)
     tenant_cpu_seconds_a_day: int = setting(integer(minimum=1), default=100_000)
     max_queued_steps: int = setting(integer(minimum=1), default=20_000)

@@ -58,6 +58,9 @@ _PAIRS_JUDGED = Counter(
     "Calls that asked a model whether two tasks are the same: same, different, failed.",
     ["verdict"],
 )
+_SCHEDULE_FIRES = Counter(
+    "octollm_schedule_fires", "Times of schedules, by what became of them.", ["outcome"]
+)
 _SWEPT = Counter("octollm_swept", "Actions of the sweeper.", ["kind"])
 _SWEPT_AT = Gauge(
     "octollm_sweeper_last_run_timestamp_seconds",
@@ -166,6 +169,11 @@ def pair_judged(verdict: str) -> None:
 def lease_expired() -> None:
     """Count an expired lease."""
     _LEASES_EXPIRED.inc()
+
+
+def schedule_fired(outcome: str) -> None:
+    """Count a fire of a schedule; `outcome` is started, skipped, waiting or paused."""
+    _SCHEDULE_FIRES.labels(outcome).inc()
 
 
 def swept(kind: str, count: int = 1) -> None:
