@@ -1,6 +1,6 @@
 """The trace that a task leaves in OpenTelemetry, from the API over planner, steps and judge to repair and retry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -63,7 +63,8 @@ class Traced:
             row = rows[0]
             task = app.tasks[TASK_NAMES[StepKind(row["kind"])]]
             request = {"id": row["id"], "task": task.name, "group": row["chord_id"], "delivery_info": {}}
-            build_tracer(task.name, task, app=app)(row["id"], (task_id, row["name"]), {}, request)
+            tracer: Callable[..., Any] = build_tracer(task.name, task, app=app)
+            tracer(row["id"], (task_id, row["name"]), {}, request)
         raise AssertionError(f"{task_id} does not end: {self.engineer.states(task_id)}")
 
     def tree(self, *names: str) -> list[str]:
@@ -76,8 +77,8 @@ class Traced:
 
         def lines(parent: int | None, depth: int) -> Iterator[str]:
             for span in children.get(parent, []):
-                said = [f"{span.attributes[name]}" for name in names if name in span.attributes]
-                links = [f"<-{link.attributes['octollm.link']}" for link in span.links]
+                said = [str(span.attributes[name]) for name in names if name in span.attributes]
+                links = ["<-" + str(link.attributes["octollm.link"]) for link in span.links]
                 yield "  " * depth + " ".join([span.name, *said, *links])
                 yield from lines(span.context.span_id, depth + 1)
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0030"
-down_revision = "0029"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Add the column."""
-    changes = Path(__file__).parents[1] / "sql" / "0030_trace_context.sql"
+    changes = Path(__file__).parents[1] / "sql" / "0031_trace_context.sql"
     op.get_bind().exec_driver_sql(changes.read_text(encoding="utf-8").replace("%", "%%"))
