@@ -9,5 +9,5 @@ import pytest
 def lacks(what: str) -> NoReturn:
     """Skip the test; fail it if CI is set, where a missing package must not hide a test."""
     if os.environ.get("CI"):
-        pytest.fail(f"this machine has no {what}: install it (apt-get install postgresql)")
+        pytest.fail(f"this machine has no {what}: install it; .ci/run names the packages")
     pytest.skip(f"this machine has no {what}")
