@@ -94,7 +94,7 @@ def pooled(request: pytest.FixtureRequest) -> Iterator[Pooled]:
     """All processes behind PgBouncer in one of its modes."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
-        machine.lacks("PgBouncer")
+        machine.lacks("PgBouncer", package="pgbouncer")
     # in session mode each connection of ours has a session
     sessions = SESSIONS if request.param == "transaction" else 150
     with tempfile.TemporaryDirectory(prefix="octollm-pgbouncer-") as folder, ExitStack() as ending:
