@@ -85,6 +85,7 @@ function Relations({ task, state }) {
   return html`
     ${retryOf && html`<p>Retry of <${Link} href=${`/tasks/${encodeURIComponent(retryOf)}`}>${retryOf}<//></p>`}
     ${source && html`<p>The result ${state.endedAt === null ? "will be" : "is"} that of <${Link} href=${`/tasks/${encodeURIComponent(source)}`}>${source}<//> (cache: ${task?.cache.layer})</p>`}
+    ${task?.trace_id && html`<p>Trace <code>${task.trace_id}</code></p>`}
   `;
 }
 
