@@ -20,6 +20,7 @@ COPY . src
 # compiled here, because the root directory of a container is read-only
 RUN tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheel ./src \
     && tools/bin/uv pip install --quiet --no-config --python /opt/octollm/bin/python --no-deps --offline wheel/*.whl \
+    && tools/bin/uv pip check --quiet --no-config --python /opt/octollm/bin/python \
     && /opt/octollm/bin/python -m compileall -q -j 0 /opt/octollm/lib
 
 FROM ${PYTHON_IMAGE}

@@ -119,7 +119,7 @@ def containers(image: Image, postgres_url: str, redis_url: str) -> Iterator[Cont
 
 def began(event: dict[str, Any], arm: str) -> bool:
     """Return whether an event says that a step of an arm began."""
-    return event["type"] == "step.started" and event["data"]["arm"] == arm
+    return bool(event["type"] == "step.started" and event["data"]["arm"] == arm)
 
 
 def test_containers_run_a_task_and_a_stop_lets_a_worker_finish_its_step(
