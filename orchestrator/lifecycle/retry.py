@@ -20,6 +20,7 @@ from orchestrator.models.ids import TaskId, new_task_id
 from orchestrator.models.plan import Plan
 from orchestrator.models.record import known_members
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.trace_context import TraceContext
 from orchestrator.planner.check import descendants
 from orchestrator.settings import Settings
 
@@ -74,7 +75,7 @@ def retry(
         contract = _contract_of(source)
         created_at = tasks.submit(
             conn,
-            NewTask(new_id, caller, contract, retry_of=source.id),
+            NewTask(new_id, caller, contract, retry_of=source.id, retries=_workflow_of(source)),
             redispatch_seconds=settings.redispatch_seconds,
             plan_spec=_plan_spec(conn, source, from_step),
         )
@@ -160,6 +161,10 @@ def _contract_of(source: SourceTask) -> Contract:
     """Return the ended task's contract, without a deadline that has passed."""
     contract = Contract.from_record(source.contract)
     return replace(contract, deadline=None) if source.is_too_late else contract
+
+
+def _workflow_of(source: SourceTask) -> str:
+    return str(TraceContext.from_record(source.trace_context).workflow_of(source.id))
 
 
 def _plan_spec(conn: Connection, source: SourceTask, from_step: str | None) -> dict[str, object]:
