@@ -243,8 +243,8 @@ def test_no_transition_in_one_call_scans_a_large_table(
 QUEUED = """
 SET LOCAL session_replication_role = replica;
 INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, chord_id, state, attempt, due)
-SELECT 'queued_' || n, 'task_' || lpad((n %% 10000 + 1)::text, 16, '0'), 2, 'step', 's' || n, 'executor', 'arm.executor', 6,
-    'chord', 'queued', 0, now()
+SELECT 'queued_' || n, 'task_' || lpad((n %% 10000 + 1)::text, 16, '0'), 2, 'step', 's' || n, 'executor',
+    'arm.executor', 6, 'chord', 'queued', 0, now()
 FROM generate_series(1, 100000) n;
 SET LOCAL session_replication_role = origin;
 """
