@@ -18,7 +18,7 @@ class CompletionRequest:
     With a `schema` the answer is a JSON value that follows it. Providers in `avoid` are asked last. `purpose` is the
     prompt's name and version, for the trace; `work` decides which models are asked and how long the answer may be.
     `progress` receives streamed answers as they come. `enforced` is a larger schema in the strict subset, for servers
-    that enforce one; the answer is validated by `schema` alone. `model` is the only one to ask; None: those of the chain.
+    that enforce one; the answer is validated by `schema` alone. `model` is the only one to ask.
     """
 
     messages: Sequence[Message]
