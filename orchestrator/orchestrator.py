@@ -62,7 +62,7 @@ from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Verdict
-from orchestrator.observability import metric
+from orchestrator.observability import metric, tracing
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from orchestrator.queue import canvas
@@ -183,7 +183,9 @@ class Orchestrator:
             canvas.publish(self.app, submitted.messages)
         if not submitted.is_replay:
             metric.cache_asked(submitted.cached.outcome, submitted.cached.layer)
-            if not submitted.status.is_final():
+            if submitted.status.is_final():
+                tracing.task_answered(submitted.task_id, caller.trace, created_at=submitted.created_at)
+            else:
                 self.backpressure.add(caller.tenant)
         return submitted
 
@@ -361,9 +363,10 @@ def _stopping(hints: Hints, saved: SavedRound, report: Callable[[], None]) -> Ca
 
 
 def report_end(hints: Hints, ended: Ended) -> None:
-    """Count a task's end, notify its watchers, and stop its running steps. Call it after the commit."""
+    """Count and trace a task's end, notify its watchers, and stop its running steps. Call it once, after the commit."""
     hints.end(ended.task_id, *(follower.task_id for follower in ended.shared))
     metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)
+    tracing.task_ended(ended)
     for follower in ended.shared:
         metric.task_ended(ended.status.value, follower.priority, follower.age_seconds)
     if any(row.former_state == StepState.RUNNING for row in ended.stopped):

@@ -45,7 +45,8 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, TenantLimit, Unavailable
 from orchestrator.models.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.models.task_contract import Priority
-from orchestrator.observability import log
+from orchestrator.models.trace_context import TraceContext, parse_traceparent
+from orchestrator.observability import log, tracing
 
 MAX_WAIT_SECONDS = 30
 _MESSAGES = {
@@ -104,7 +105,9 @@ def submit(principal: Principal) -> Response:
         return orchestrator.submit(caller, screened(cache_control.with_header(contract)))
 
     task = submit_once(caller, create)
-    log.bind(task_id=task.task_id)
+    # the first submission may have come in another trace
+    trace = {} if task.is_replay else tracing.log_fields(task.task_id, caller.trace.to_record())
+    log.bind(task_id=task.task_id, **trace)
     return _accepted(task, redacted=task.redacted)
 
 
@@ -171,7 +174,14 @@ def _caller(principal: Principal, members: Mapping[str, Any]) -> Caller:
         scopes=principal.scopes,
         request_id=context.request_id(),
         idempotency=read_key(members),
+        trace=_trace_context(),
     )
+
+
+def _trace_context() -> TraceContext:
+    """Return the span that the header `traceparent` names; a malformed header counts as none."""
+    parent = parse_traceparent(request.headers.get("traceparent"))
+    return TraceContext(str(parent) if parent else None)
 
 
 @blueprint.get("/<task_id>")

@@ -32,6 +32,7 @@ from orchestrator.models.ids import TaskId, new_task_id
 from orchestrator.models.plan import Plan
 from orchestrator.models.record import known_members
 from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.models.trace_context import TraceContext
 from orchestrator.planner.check import descendants
 from orchestrator.settings import Settings
 
@@ -129,7 +130,7 @@ def retry(
             contract = replace(contract, deadline=None)
         created_at = tasks.submit(
             conn,
-            NewTask(new_id, caller, contract, retry_of=source.id),
+            NewTask(new_id, caller, contract, retry_of=source.id, retries=_workflow_of(source)),
             redispatch_seconds=settings.redispatch_seconds,
             plan_spec=prepared.source.to_spec() if prepared.source else {},
         )
@@ -248,3 +249,7 @@ def _hold_ended(conn: Connection, tenant: str, task_id: str) -> SourceTask:
         raise NotFound(f"There is no task {task_id}.")
     require_ended(source)
     return source
+
+
+def _workflow_of(source: SourceTask) -> str:
+    return str(TraceContext.from_record(source.trace_context).workflow_of(source.id))

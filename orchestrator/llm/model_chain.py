@@ -12,7 +12,7 @@ from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import Gate, Rates
-from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint, Observe
+from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint, Observe, Trace
 from orchestrator.llm.pricing import FAKE, prices_of
 from orchestrator.llm.provider import ModelRequest, ModelResponse, Provider, ProviderOptions, ResponseFormat
 from orchestrator.llm.structured_output import (
@@ -204,6 +204,7 @@ def open_models(
     observe: Observe,
     environ: MutableMapping[str, str],
     learned: LearnedFacts,
+    trace: Trace = lambda _: None,
 ) -> ModelChain:
     """Return the chain of models of the settings; imports only the SDKs that it needs.
 
@@ -219,13 +220,17 @@ def open_models(
         endpoints.append(
             ModelEndpoint(providers[name.provider], name.model, _rates(settings, str(name)), limits)
         )
-    return ModelChain(
-        endpoints, context=_context(settings, gate=gate, observe=observe), preferences=settings.preferences
-    )
+    context = _context(settings, gate=gate, observe=observe, trace=trace)
+    return ModelChain(endpoints, context=context, preferences=settings.preferences)
 
 
 def open_embedder(
-    settings: Settings, *, gate: Gate, observe: Observe, environ: MutableMapping[str, str]
+    settings: Settings,
+    *,
+    gate: Gate,
+    observe: Observe,
+    environ: MutableMapping[str, str],
+    trace: Trace = lambda _: None,
 ) -> Embedder | None:
     """Return the embedding model of the settings, or None; `environ` is as in `open_models`."""
     if settings.embeddings is None:
@@ -234,11 +239,11 @@ def open_embedder(
     module = import_module("orchestrator.llm.openai")
     provider: Provider = module.OpenAIEmbeddings(_endpoint(settings, settings.embeddings.provider))
     endpoint = ModelEndpoint(provider, settings.embeddings.model, _rates(settings, str(settings.embeddings)))
-    return Embedder(endpoint, _context(settings, gate=gate, observe=observe))
+    return Embedder(endpoint, _context(settings, gate=gate, observe=observe, trace=trace))
 
 
-def _context(settings: Settings, *, gate: Gate, observe: Observe) -> CallContext:
-    return CallContext(gate, prices_of(settings), settings.llm_timeout_seconds, observe)
+def _context(settings: Settings, *, gate: Gate, observe: Observe, trace: Trace) -> CallContext:
+    return CallContext(gate, prices_of(settings), settings.llm_timeout_seconds, observe, trace)
 
 
 def _open_provider(name: str, settings: Settings, learned: LearnedFacts) -> Provider:
