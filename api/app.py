@@ -35,6 +35,7 @@ from api.routes import (
     plans,
     recipes,
     responses,
+    schedules,
     session,
     steps,
     stream,
@@ -73,6 +74,7 @@ _ROUTES = (
     mcp,
     keys,
     audit_log,
+    schedules,
 )
 
 
