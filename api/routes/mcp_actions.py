@@ -12,9 +12,10 @@ from api.routes.approvals import DecisionRequestSchema, record_decision
 from api.routes.arms import describe as describe_arm
 from api.routes.arms import known_arms
 from api.routes.cancel import CancelRequestSchema
-from api.routes.tasks import MAX_STEP_ID_CHARACTERS, MAX_WAIT_SECONDS, retry_task, submit_task
+from api.routes.tasks import MAX_WAIT_SECONDS, checked_order, retry_task, submit_task
 from api.schemas.approvals import approval_reply
 from api.schemas.requests import RequestSchema, read
+from api.schemas.retry import read_retry
 from api.schemas.trace import trace_reply
 from api.streaming.long_poll import wait_for_end
 from orchestrator.auth.credential import Principal
@@ -35,19 +36,13 @@ class _GetSchema(RequestSchema):
     wait = fields.Integer(strict=True, load_default=0, validate=validate.Range(0, MAX_WAIT_SECONDS))
 
 
-class _RetrySchema(RequestSchema):
-    task_id = fields.String(required=True)
-    from_step = fields.String(load_default=None, validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
-    idempotency_key = fields.String(load_default=None)
-
-
 class _ExplainSchema(RequestSchema):
     task_id = fields.String(required=True)
     after = fields.Integer(strict=True, load_default=0, validate=validate.Range(0, 2**63 - 1))
     limit = fields.Integer(strict=True, load_default=50, validate=validate.Range(1, MAX_DECISIONS))
 
 
-_GET, _RETRY, _EXPLAIN = _GetSchema(), _RetrySchema(), _ExplainSchema()
+_GET, _EXPLAIN = _GetSchema(), _ExplainSchema()
 _CANCEL, _DECISION = CancelRequestSchema(unknown=EXCLUDE), DecisionRequestSchema(unknown=EXCLUDE)
 
 
@@ -61,11 +56,12 @@ def submit(principal: Principal, arguments: Json) -> Json:
 
 def retry(principal: Principal, arguments: Json) -> Json:
     """Run a task again: POST /v1/tasks/{id}/retry."""
-    given = read(_RETRY, arguments)
-    task_id, from_step, key = given["task_id"], given["from_step"], given["idempotency_key"]
-    members = {"retry_of": task_id, "from_step": from_step}
+    task_id, key = str(arguments["task_id"]), arguments.get("idempotency_key")
+    asked = {name: arguments[name] for name in ("from_step", "set") if name in arguments}
+    order = checked_order(read_retry(asked))
+    members = {"retry_of": task_id, **order.members}
     once = named_key(key, members) if key is not None else read_key(members)
-    return _submitted(retry_task(principal, task_id, from_step=from_step, once=once))
+    return _submitted(retry_task(principal, task_id, order, once=once))
 
 
 def _submitted(task: Submitted) -> Json:

@@ -7,7 +7,8 @@ from typing import Any
 from api.middleware.auth import authorize
 from api.routes import mcp_actions
 from api.routes.mcp_actions import MAX_DECISIONS, Json
-from api.routes.tasks import MAX_STEP_ID_CHARACTERS, MAX_WAIT_SECONDS
+from api.routes.tasks import MAX_WAIT_SECONDS
+from api.schemas.retry import MAX_STEP_ID_CHARACTERS
 from orchestrator.auth.credential import Principal
 from orchestrator.models.approval import Verb
 from orchestrator.models.errors import InvalidInput
@@ -192,6 +193,10 @@ TOOLS: Mapping[str, Tool] = {
             inputs={
                 "task_id": _TASK_ID,
                 "from_step": {"type": "string", "maxLength": MAX_STEP_ID_CHARACTERS},
+                "set": {
+                    "type": "object",
+                    "description": "Changes: inputs {step: {input: value}}, model, prompt {step: text}, criteria.",
+                },
                 "idempotency_key": _KEY,
             },
             required=("task_id",),
