@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations effects attack conformance \
+.PHONY: help setup demo up clients test-clients test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations effects attack conformance \
 	sbom audit lock clean console-vendor lint-console test-console test-browser
 
 PYTHON ?= python3
@@ -83,6 +83,12 @@ test-browser: setup $(BROWSER) test-console ## the console in Chromium: $CHROMIU
 $(BROWSER): tests/browser/requirements.lock $(STAMP)
 	@uv pip install --quiet --no-config --require-hashes -r tests/browser/requirements.lock
 	@touch $@
+
+clients: setup ## generate the types and methods of clients/ from the API's description
+	@python -m clients.generator
+
+test-clients: setup ## the Python and the TypeScript client against a running stack (needs node)
+	@$(TEST_ENV) python -m pytest tests/clients $(ARGS)
 
 console-vendor: $(CONSOLE)/node_modules ## make the bundle of other people's scripts that the console uses (needs npm)
 	@cd $(CONSOLE) && npm run --silent build

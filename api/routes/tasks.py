@@ -10,7 +10,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, vali
 
 from api.middleware import audit, body, cache_control, context
 from api.middleware.auth import authorize, requires
-from api.middleware.idempotency import read_key, submit_once
+from api.middleware.idempotency import REPEATABLE, read_key, submit_once
 from api.middleware.task_access import find_task, read_status
 from api.routes.task_contract import EXAMPLES, TaskRequestSchema, read_contract
 from api.schemas.fields import Timestamp
@@ -101,7 +101,10 @@ _ACCEPTED = AcceptedSchema()
     409,
     504,
     body=TaskRequestSchema,
-    headers={"Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`."},
+    headers={
+        **REPEATABLE,
+        "Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`.",
+    },
     examples=EXAMPLES,
     audit_action="task.submit",
 )
@@ -128,6 +131,7 @@ def submit(principal: Principal) -> Response:
     409,
     body=RetryRequestSchema,
     is_body_required=False,
+    headers=REPEATABLE,
     examples=_RETRY_EXAMPLES,
     audit_action="task.retry",
 )
