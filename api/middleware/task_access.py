@@ -11,12 +11,18 @@ from orchestrator.auth.credential import Principal
 from orchestrator.memory import tasks
 from orchestrator.memory.tasks import StepRecord, TaskRecord, Waits
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.errors import NotFound
+from orchestrator.models.errors import InvalidOperation, NotFound
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.ids import is_task_id
 from orchestrator.observability import log
 
 _READINGS: Final = 4
+
+
+class CursorAhead(InvalidOperation):
+    """The cursor is beyond the task's last event: the database was restored, and its history is an older one."""
+
+    code = "cursor_ahead"
 
 
 def find_task(principal: Principal, task_id: str) -> TaskRecord:
@@ -28,6 +34,22 @@ def find_task(principal: Principal, task_id: str) -> TaskRecord:
             task = tasks.find_task(conn, principal.tenant, task_id)
     if task is None:
         raise NotFound("There is no such task.")
+    return task
+
+
+def find_task_after(principal: Principal, task_id: str, after: int) -> TaskRecord:
+    """Return the caller's task, whose events after number `after` the caller wants; raises as `find_task` does.
+
+    Raises CursorAhead if the task has no event of that number. Events are sent after their commit, so the caller has
+    it from a database that was lost: the one that was restored tells another story from some earlier number on.
+    """
+    task = find_task(principal, task_id)
+    if after > task.event_seq:
+        raise CursorAhead(
+            f"The last event of {task.id} is number {task.event_seq}, and you ask for those after {after}: the "
+            "database was restored from a backup. Forget what you read and read again with after=0.",
+            details={"after": after, "last": task.event_seq},
+        )
     return task
 
 

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.middleware import context
 from api.middleware.auth import requires
-from api.middleware.task_access import find_task
+from api.middleware.task_access import find_task, find_task_after
 from api.schemas.operation import describes
 from api.schemas.requests import MAX_EVENTS, MAX_SEQ, read
 from api.schemas.responses import (
@@ -87,19 +87,23 @@ class UpgradeRequired(HTTPException):
         200: {"application/json": {"schema": EventPageSchema}, SSE: {"schema": {"type": "string"}}},
         204: None,
     },
+    409,
     query=EventsQuerySchema,
     headers={"Last-Event-ID": "The number of the last event received; overrides `after` in a stream."},
 )
 @admits("task:read")
 def read_events(principal: Principal, task_id: str) -> Response:
-    """Return the events after number `after`, each exactly once, as a page or a stream."""
+    """Return the events after number `after`, each exactly once, as a page or a stream.
+
+    409 `cursor_ahead` if the task has no event of that number: the database was restored from a backup.
+    """
     wants_stream = request.accept_mimetypes.best_match(["application/json", SSE]) == SSE
     given = request.args.to_dict()
     if wants_stream and "Last-Event-ID" in request.headers:
         given["after"] = request.headers["Last-Event-ID"]
     query = read(_EVENTS_QUERY, given)
     after = query["after"]
-    task = find_task(principal, task_id)
+    task = find_task_after(principal, task_id, after)
     if wants_stream:
         return _stream(principal, task, after=after, wants_progress=query["progress"])
     with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
@@ -117,6 +121,7 @@ def read_events(principal: Principal, task_id: str) -> Response:
 @describes(
     {101: None},
     400,
+    409,
     422,
     426,
     query=StreamQuerySchema,
@@ -131,6 +136,7 @@ def explain_stream(_principal: Principal, task_id: str) -> Response:
     The client may send {"type": "ping"} and {"type": "cancel"}. Close codes: 1000 after the last event; 1001 the
     server restarts; 1008 malformed message, or no reply to pings; 1009 message too long; 1013 too slow, or the
     database is away: reconnect with `after`; 4401 the token has expired; 4404 the task is gone. 426 without an upgrade.
+    409 as for the events.
     """
     raise UpgradeRequired
 

@@ -37,7 +37,8 @@ class EventBuffer:
     `progress` has, for the callbacks of streams that want it, the transient events that they have not sent yet.
     `end_callbacks` are called only when the task has ended or is gone.
 
-    `is_over`: the task has no further events. `is_gone`: the task was deleted. Not thread-safe.
+    `is_over`: the task has no further events. `is_gone`: the task was deleted. `is_undone`: the database has lost
+    events that are here. Not thread-safe.
     """
 
     def __init__(self, base: int, *, is_over: bool) -> None:
@@ -48,6 +49,7 @@ class EventBuffer:
         self.end_callbacks: set[Callable[[], None]] = set()
         self.is_over = is_over
         self.is_gone = False
+        self.is_undone = False
 
     @property
     def last(self) -> int:
@@ -57,7 +59,8 @@ class EventBuffer:
     @property
     def due_callbacks(self) -> list[Callable[[], None]]:
         """The callbacks to call now that there may be something new."""
-        return [*self.callbacks, *(self.end_callbacks if self.is_over or self.is_gone else ())]
+        is_final = self.is_over or self.is_gone or self.is_undone
+        return [*self.callbacks, *(self.end_callbacks if is_final else ())]
 
     def add(self, frames: Iterable[Frame]) -> None:
         """Append the frames that follow `last` without a gap; skip all others."""

@@ -82,6 +82,8 @@ class Subscription:
     @property
     def end(self) -> EndReason | None:
         """Why the stream must end now; None if it goes on."""
+        if self.buffer.is_undone:
+            return EndReason.RESTART
         if self._is_done or (self.buffer.is_over and self.cursor >= self.buffer.last):
             return EndReason.DONE
         if self.buffer.is_gone:
@@ -196,7 +198,7 @@ class Hub:
             if self._is_full():
                 raise Unavailable(_NO_ROOM)
             buffer = self._buffers.get(task.id)
-            if buffer is None or buffer.is_gone:
+            if buffer is None or buffer.is_gone or buffer.is_undone:
                 is_over = TaskStatus(task.status).is_final()
                 buffer = self._buffers[task.id] = EventBuffer(task.event_seq, is_over=is_over)
             if not end_only and not buffer.callbacks:
@@ -330,7 +332,7 @@ class Hub:
         self._read_dirty()
 
     def _find_missed(self) -> None:
-        """Find tasks with events whose hints were lost, and tasks that were deleted."""
+        """Find tasks with events whose hints were lost, and tasks that were deleted or lost events to a restore."""
         with self._lock:
             lasts = {task_id: buffer.last for task_id, buffer in self._buffers.items()}
         if not lasts:
@@ -338,11 +340,12 @@ class Hub:
         with statement(self._engine) as conn:
             newest = events.last_numbers(conn, list(lasts))
         with self._lock:
-            gone = [self._buffers[task_id] for task_id in lasts.keys() - newest if task_id in self._buffers]
-            for buffer in gone:
-                buffer.is_gone = True
+            behind = [task_id for task_id, last in lasts.items() if newest.get(task_id, -1) < last]
+            ending = {task_id: self._buffers[task_id] for task_id in behind if task_id in self._buffers}
+            for task_id, buffer in ending.items():
+                buffer.is_gone, buffer.is_undone = task_id not in newest, task_id in newest
             self._dirty.update(task_id for task_id, seq in newest.items() if seq > lasts[task_id])
-            callbacks = [callback for buffer in gone for callback in buffer.due_callbacks]
+            callbacks = [callback for buffer in ending.values() for callback in buffer.due_callbacks]
         for callback in callbacks:
             callback()
 

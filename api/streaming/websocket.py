@@ -20,7 +20,7 @@ from wsproto.utilities import ProtocolError
 
 from api.middleware import audit, context, problem
 from api.middleware.auth import authorize
-from api.middleware.task_access import find_task
+from api.middleware.task_access import find_task_after
 from api.schemas.requests import MAX_SEQ, read
 from api.streaming.admission import SUBPROTOCOL, AccessRecheck, admit
 from api.streaming.hub import EndReason, Subscription, TooSlow, current_hub
@@ -125,12 +125,12 @@ def install(app: Flask) -> None:
 
 @blueprint.before_request
 def _open() -> None:
-    """Answer 401, 403, 404, 422 and 503 like any other endpoint, before the upgrade."""
+    """Answer 401, 403, 404, 409, 422 and 503 like any other endpoint, before the upgrade."""
     request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
     task_id = (request.view_args or {})["task_id"]
     principal = admit(task_id, "task:read")
     query = read(_STREAM, request.args)
-    task = find_task(principal, task_id)
+    task = find_task_after(principal, task_id, query["after"])
     wakeup = threading.Event()
     subscription = current_hub().subscribe(
         task, after=query["after"], callback=wakeup.set, wants_progress=query["progress"]

@@ -109,21 +109,18 @@ def plan_by_model(
         messages = extend_user_message(messages, _rules_of(again, prompt, arms), *again.told)
         contract = replace(contract, budget=again.left)
         actions = {name: actions[name] for name in _allowed(actions, arms, again.limits)}
-    ask_for_plan = partial(ask, enforced=enforced_schema(actions))
-    check = partial(
-        _checked,
-        contract=contract,
-        attachments=attachments,
-        tenant=tenant,
-        limits=again.limits if again else None,
+    limits = again.limits if again else None
+    check = partial(_checked, contract=contract, attachments=attachments, tenant=tenant, limits=limits)
+    legal_plan = partial(
+        _legal_plan, partial(ask, enforced=enforced_schema(actions)), check=check, prompt=prompt
     )
-    plan, proposal, corrections = _legal_plan(ask_for_plan, messages, check, prompt=prompt)
+    plan, proposal, corrections = legal_plan(messages)
     first = confidence = float(proposal.value["confidence"])
     not_reconsidered = None
     if confidence < SURE:
         messages = extend_user_message(messages, *_doubt(proposal, confidence))
         try:
-            second, other, more = _legal_plan(ask_for_plan, messages, check, prompt=prompt)
+            second, other, more = legal_plan(messages)
         except InvalidPlan:
             more = MAX_CORRECTIONS
         except StepError as failure:
@@ -147,7 +144,7 @@ def plan_by_model(
 
 
 def _legal_plan(
-    ask: _AskWithSchema, messages: list[Message], check: Callable[[PlanProposal], Plan], *, prompt: Prompt
+    ask: _AskWithSchema, messages: list[Message], *, check: Callable[[PlanProposal], Plan], prompt: Prompt
 ) -> tuple[Plan, PlanProposal, int]:
     """Return a legal plan, its answer, and the number of corrections; adds each correction to `messages`."""
     earlier: InvalidPlan | None = None

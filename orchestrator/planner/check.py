@@ -97,14 +97,19 @@ def check_plan(
         paid = limits.paid(steps) if limits else frozenset()
         for message in _shortfalls(steps, contract.budget, paid=paid, is_ours=is_ours):
             faults.add("steps", message)
-    if faults.found:
-        first = "{field}: {message}".format(**faults.found[0])
-        more = f" (and {faults.count - 1} more)" if faults.count > 1 else ""
-        raise InvalidPlan(f"the plan breaks a rule: {first}{more}", details={"errors": faults.found})
+    _refuse(faults)
     if origin is None:
         rationale = record.get("rationale") if isinstance(record, Mapping) else ""
         origin = PlanOrigin("client", rationale or "")
     return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance), answer)
+
+
+def _refuse(faults: PlanFaults) -> None:
+    """Raise InvalidPlan if a fault was found."""
+    if faults.found:
+        first = "{field}: {message}".format(**faults.found[0])
+        more = f" (and {faults.count - 1} more)" if faults.count > 1 else ""
+        raise InvalidPlan(f"the plan breaks a rule: {first}{more}", details={"errors": faults.found})
 
 
 @bounded_work()

@@ -188,6 +188,13 @@ def test_no_request_line_causes_a_server_error(url: str, target: bytes) -> None:
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
 
 
+def test_more_slashes_lead_to_the_console_too(url: str) -> None:
+    answer = raw(url, b"GET // HTTP/1.1")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"text/html" in answer
+
+
 def test_the_last_action_before_a_stop_is_in_the_audit_log(
     chosen: Settings, tmp_path: Path, engine: Engine
 ) -> None:

@@ -266,6 +266,34 @@ def test_a_wait_of_hours_is_compressed_beside_bursts_that_stay_legible(page: Pag
     expect(shown.get_by_text("2 h 00 m")).not_to_have_count(0)
 
 
+def test_the_path_to_the_end_names_each_kind_of_wait(page: Page) -> None:
+    plan = [{"step": "answer", "arm": "retriever", "depends_on": []}]
+    plan.append({"step": "gate", "arm": "executor", "depends_on": ["answer"]})
+    question = {"step": "gate", "approval_id": "appr_0000000000000000", "kind": "approval"}
+    shown = draw(
+        page,
+        (0, "task.submitted", {}),
+        (0.2, "task.planned", {"steps": plan}),
+        (0.2, "step.queued", {"step": "answer", "attempt": 1}),
+        (2.2, "step.started", {"step": "answer", "attempt": 1}),
+        (3.2, "step.retrying", {"step": "answer", "attempt": 1, "delay_seconds": 4, "error": "unavailable"}),
+        (7.2, "step.started", {"step": "answer", "attempt": 2}),
+        (8.2, "step.completed", {"step": "answer", "attempt": 2}),
+        (8.2, "approval.requested", question),
+        (13.2, "approval.decided", {**question, "state": "approved"}),
+        (13.2, "step.queued", {"step": "gate", "attempt": 1}),
+        (13.2, "step.started", {"step": "gate", "attempt": 1}),
+        (14.2, "step.completed", {"step": "gate", "attempt": 1}),
+        (14.2, "task.completed", {}),
+    )
+
+    path = shown.get_by_text("The end was determined by:")
+    expect(path).to_contain_text(
+        "answer waited 2.0 s for a worker, ran 1.0 s, waited 4.0 s for its next attempt, ran 1.0 s"
+    )
+    expect(path).to_contain_text("gate waited 5.0 s for a decision, ran 1.0 s")
+
+
 def test_items_of_a_loop_are_folded_and_of_many_rows_only_the_seen_ones_are_drawn(page: Page) -> None:
     items = [line for number in range(300) for line in ran(f"fix[{number}]", 1, 1.1 + number, 1.9 + number)]
     shown = draw(

@@ -74,6 +74,102 @@ SELECT 'tenant' || n %% 20, md5(n::text) || md5(n::text), 'f', 'text/plain', 1 F
 SET LOCAL session_replication_role = origin;
 """
 
+# values of the parameters of our statements, except those that name the test's task
+_CONSTANTS: dict[str, Any] = {
+    "action": "wait",
+    "after": 0,
+    "after_seconds": 15,
+    "afters": [0],
+    "arm": "coder",
+    "arm_id": "acme/weather",
+    "attempt": 1,
+    "attempts": [1],
+    "broker_priority": 6,
+    "cache_key": "k",
+    "call": 1,
+    "count": 1,
+    "days": 30,
+    "decided_by": "me",
+    "delay_seconds": 15,
+    "digest": "d",
+    "environment": "live",
+    "from": "2026-01-01",
+    "gather_id": "g",
+    "given": "[]",
+    "goal": "g",
+    "group_id": "g",
+    "has_callback": True,
+    "is_kept": True,
+    "is_shared": False,
+    "key": 1,
+    "kills": 1,
+    "kind": "approval",
+    "layer": "exact",
+    "lease_seconds": 15,
+    "least_likeness": 0.3,
+    "limit": 200,
+    "manifest": "{}",
+    "max_age": 15,
+    "max_arms": 20,
+    "max_compared": 1000,
+    "max_cost_dollars": "1",
+    "max_faults": 3,
+    "max_near": 10,
+    "max_parallel": 5,
+    "max_reports": 1000,
+    "max_running": 64,
+    "max_steps": 12,
+    "max_text": 80,
+    "max_tokens": 1,
+    "meaning": "01",
+    "min_cost": 1,
+    "min_duration": 1,
+    "minutes": 60,
+    "missing": [1],
+    "name": "n",
+    "node": "n",
+    "nodes": ["n"],
+    "number": 1,
+    "older_than_seconds": 15,
+    "once_name": "n",
+    "owner": "me",
+    "parent": "fix",
+    "patience_seconds": 15,
+    "poison_step": 3,
+    "priority": "medium",
+    "progress": True,
+    "proposal": "{}",
+    "proposal_hash": "0000000000000000000000000000000000000000000000000000000000000000",
+    "query": "word",
+    "recipe": "find-lines",
+    "redispatch_seconds": 15,
+    "registered_by": "me",
+    "reports": "[]",
+    "round": 1,
+    "routes": "{}",
+    "rows": "[]",
+    "scopes": ["task:read"],
+    "seconds": 15,
+    "seq": 1,
+    "sha256": "0000000000000000000000000000000000000000000000000000000000000000",
+    "since": "2026-01-01",
+    "size": 1,
+    "sort": "longest",
+    "source_key": "k",
+    "state": "done",
+    "status": "x",
+    "statuses": ["completed", "failed"],
+    "store": True,
+    "terms": ["word"],
+    "to": "2027-01-01",
+    "ttl_seconds": 90,
+    "urgency": ["low", "medium"],
+    "via": "api",
+    "window": 2000,
+    "within_seconds": 15,
+    "words": ["word"],
+}
+
 
 @pytest.fixture
 def crowded(engineer: Engineer, engine: Engine) -> dict[str, Any]:
@@ -170,101 +266,24 @@ def _scans(plan: str) -> set[str]:
 def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
     """Return a value for every parameter of our statements; null for those that are only written."""
     row = engineer.row(task_id, "a")
-    what = {
-        "id": row["id"],
-        "task_id": task_id,
-        "step_id": row["id"],
-        "tenant": TENANT,
-        "chord_id": row["chord_id"],
-    }
-    lists = {"ids": [row["id"]], "task_ids": [row["id"]], "chord_ids": [row["chord_id"]], "arms": list(ARMS)}
-    lists |= {"queues": [arm.queue for arm in ARMS.values()], "missing": [1]}
-    lists |= {"nodes": ["n"], "attempts": [1], "afters": [0], "terms": ["word"], "scopes": ["task:read"]}
-    sizes = {
-        "limit": 200,
-        "max_reports": 1000,
-        "days": 30,
-        "minutes": 60,
-        "round": 1,
-        "number": 1,
-        "attempt": 1,
-        "after": 0,
-        "count": 1,
-    }
-    sizes |= {
-        "broker_priority": 6,
-        "poison_step": 3,
-        "max_running": 64,
-        "max_parallel": 5,
-        "kills": 1,
-        "call": 1,
-        "seq": 1,
-        "size": 1,
-    }
-    spans = dict.fromkeys(("lease_seconds", "redispatch_seconds", "delay_seconds", "within_seconds"), 15)
-    spans |= dict.fromkeys(
-        ("patience_seconds", "after_seconds", "older_than_seconds", "seconds", "max_age"), 15
-    )
-    texts: dict[str, Any] = {
-        "state": "done",
-        "owner": "me",
-        "query": "word",
-        "rows": "[]",
-        "parent": "fix",
-        "gather_id": "g",
-        "reports": "[]",
-        "given": "[]",
-    }
-    texts |= {
-        "cache_key": "k",
-        "source_key": "k",
-        "layer": "exact",
-        "action": "wait",
-        "once_name": "n",
-        "name": "n",
-        "digest": "d",
-    }
-    texts |= {
-        "sha256": "0" * 64,
-        "group_id": "g",
-        "node": "n",
-        "arm": "coder",
-        "arm_id": "acme/weather",
-        "is_shared": False,
-        "manifest": "{}",
-        "registered_by": "me",
-        "ttl_seconds": 90,
-        "max_arms": 20,
-        "priority": "medium",
-        "status": "x",
-        "goal": "g",
-        "recipe": "find-lines",
-        "since": "2026-01-01",
-        "window": 2000,
-    }
-    texts |= {
-        "sort": "longest",
-        "statuses": ["completed", "failed"],
-        "from": "2026-01-01",
-        "to": "2027-01-01",
-        "min_cost": 1,
-        "min_duration": 1,
+    named = {
         "above": task_id,
+        "arms": list(ARMS),
         "below": task_id,
-        "key": 1,
+        "chord_id": row["chord_id"],
+        "chord_ids": [row["chord_id"]],
+        "id": row["id"],
+        "ids": [row["id"]],
         "key_id": task_id,
+        "leader_id": task_id,
+        "plan_id": row["id"],
+        "queues": [arm.queue for arm in ARMS.values()],
+        "retry_id": task_id,
+        "source_id": task_id,
+        "source_task_id": task_id,
+        "step_id": row["id"],
+        "task_id": task_id,
+        "task_ids": [row["id"]],
+        "tenant": TENANT,
     }
-    texts |= {"source_id": task_id, "leader_id": task_id, "retry_id": task_id, "source_task_id": task_id}
-    texts |= {"max_tokens": 1, "max_cost_dollars": "1", "environment": "live", "urgency": ["low", "medium"]}
-    texts |= {
-        "proposal": "{}",
-        "proposal_hash": "0" * 64,
-        "kind": "approval",
-        "decided_by": "me",
-        "via": "api",
-    }
-    texts |= {"words": ["word"], "meaning": "01", "least_likeness": 0.3, "max_compared": 1000, "max_near": 10}
-    texts |= {"plan_id": row["id"], "routes": "{}"}
-    texts |= {"max_steps": 12, "max_faults": 3, "max_text": 80, "is_kept": True}
-    flags = {"progress": True, "store": True, "has_callback": True}
-    return defaultdict(lambda: None, {**what, **lists, **sizes, **spans, **texts, **flags})
+    return defaultdict(lambda: None, {**_CONSTANTS, **named})

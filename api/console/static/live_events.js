@@ -177,12 +177,13 @@ export class LiveEvents {
     // the sign-in page is shown, or there is no such task
     if (error.status === 401) this.stop();
     else if (error.status === 404) this.gone();
+    else if (error.status === 409) this.gone("The server's database was restored from a backup: reload this page.");
     else this.retry(error.message, error.retryAfter * 1000);
   }
 
-  gone() {
+  gone(reason = "There is no such task, or it was deleted.") {
     this.hasEnded = true;
-    this.say({ state: "gone", retryAt: null, reason: "There is no such task, or it was deleted." });
+    this.say({ state: "gone", retryAt: null, reason });
   }
 
   /**

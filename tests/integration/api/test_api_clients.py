@@ -29,7 +29,9 @@ def test_the_generated_files_are_current(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_each_operation_has_a_method(kind: type[Client] | type[AsyncClient], document: dict[str, Any]) -> None:
+def test_each_operation_has_a_method(
+    kind: type[Client] | type[AsyncClient], document: dict[str, Any]
+) -> None:
     client = kind("http://127.0.0.1:1")
 
     missing = [

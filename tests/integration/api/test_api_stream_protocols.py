@@ -51,6 +51,7 @@ def test_an_unauthorized_stream_is_refused_before_the_upgrade(api: Api, task_id:
     assert refusal(api, task_id, token=api.token(tenant="umbrella")) == (404, "resource_not_found")
     assert refusal(api, "task_0000000000000000") == (404, "resource_not_found")
     assert refusal(api, task_id, "?after=-1") == (422, "validation_error")
+    assert refusal(api, task_id, "?after=5") == (409, "cursor_ahead")
 
 
 def test_a_token_may_be_sent_as_api_key_or_subprotocol(api: Api, task_id: str) -> None:
@@ -254,13 +255,15 @@ def test_server_sent_events_continue_after_the_last_event_id(api: Api, engineer:
     path = f"/v1/tasks/{task_id}/events"
 
     status, headers, sent = api.get(f"{path}?after=1", {**SSE, "Last-Event-ID": "3"})
-    after_the_end = api.get(path, {**SSE, "Last-Event-ID": "99"})
+    last = len(engineer.events(task_id))
+    after_the_end = api.get(path, {**SSE, "Last-Event-ID": str(last)})
 
     assert status == 200
     assert headers["Content-Type"].startswith("text/event-stream")
     assert sent.startswith("retry: 1000\n\nid: 4\ndata: {")
     assert after_the_end[0] == 204
     assert api.get(path, {**SSE, "Last-Event-ID": "x"})[0] == 422
+    assert api.get(path, {**SSE, "Last-Event-ID": str(last + 1)})[0] == 409
 
 
 def test_server_sent_events_are_live_and_end_with_the_task(

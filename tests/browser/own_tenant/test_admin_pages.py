@@ -1,14 +1,10 @@
 """Dead steps, keys and the audit log in a browser."""
 
 import json
-import secrets
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from orchestrator import settings
-from orchestrator.auth import credential
-from orchestrator.auth.credential import SCOPES
 from orchestrator.chord.database import open_engine, transaction
 from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
@@ -17,26 +13,6 @@ from tests.browser.faults import Faults, watch
 
 PLAN = {"steps": [{"id": "a", "arm": "executor", "action": "wait", "inputs": {"seconds": 0}}]}
 POISON = {"status": "failed", "error": {"code": "poison_step", "message": "Its worker died 3 times."}}
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of the test's own."""
-    return f"admin-{secrets.token_hex(4)}"
-
-
-@pytest.fixture
-def client(stack: Stack, tenant: str) -> Client:
-    """A client of the API with every scope, of that tenant."""
-    chosen = settings.load(stack.environ)
-    return Client(stack.url, credential.sign_token(chosen, tenant=tenant, key_id="tests", scopes=SCOPES))
-
-
-@pytest.fixture
-def page(context: BrowserContext, stack: Stack, tenant: str, faults: Faults) -> Page:
-    """A page that is signed in as that tenant."""
-    sign_in(context, stack, new_key(stack, scopes=SCOPES, tenant=tenant))
-    return watch(context.new_page(), faults)
 
 
 def give_up(stack: Stack, task_id: str) -> None:

@@ -1,42 +1,16 @@
 """The list of tasks: filters, sort, pages, and rows that keep their places while tasks arrive."""
 
-import secrets
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from orchestrator import settings
-from orchestrator.auth import credential
-from orchestrator.auth.credential import SCOPES
-from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
-from tests.browser.conftest import NARROW, CheckAxe, new_key, sign_in
-from tests.browser.faults import Faults, watch
+from tests.browser.conftest import NARROW, CheckAxe
+from tests.browser.faults import Faults
 
 PLAN = {"steps": [{"id": "a", "arm": "executor", "action": "wait", "inputs": {"seconds": 0}}]}
 GATED = {"steps": [{**PLAN["steps"][0], "approval": {"ask": "May it run?"}}]}
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of the test's own, without tasks."""
-    return f"lists-{secrets.token_hex(4)}"
-
-
-@pytest.fixture
-def client(stack: Stack, tenant: str) -> Client:
-    """A client of the API with every scope, of that tenant."""
-    chosen = settings.load(stack.environ)
-    return Client(stack.url, credential.sign_token(chosen, tenant=tenant, key_id="tests", scopes=SCOPES))
-
-
-@pytest.fixture
-def page(context: BrowserContext, stack: Stack, tenant: str, faults: Faults) -> Page:
-    """A page that is signed in as that tenant."""
-    sign_in(context, stack, new_key(stack, scopes=SCOPES, tenant=tenant))
-    return watch(context.new_page(), faults)
 
 
 def rows(page: Page) -> Locator:

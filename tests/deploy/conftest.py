@@ -1,0 +1,35 @@
+"""Fixtures of the checks of deploy/: tools that other projects make, in a virtualenv of their own.
+
+`make check-deploy` installs them and names their directory in DEPLOY_TOOLS.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_LONGEST_SECONDS = 100
+
+RunTool = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def run_tool() -> RunTool:
+    """Return a function that runs a tool with arguments in the checkout, and returns its status and what it printed."""
+    tools = Path(os.environ.get("DEPLOY_TOOLS") or ROOT / ".venv" / ".deploy-tools" / "bin")
+    assert tools.is_dir(), f"{tools} is missing: run `make check-deploy`, which installs the tools"
+
+    def run(name: str, *arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [tools / name, *arguments],
+            cwd=ROOT,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_SECONDS,
+        )
+
+    return run
