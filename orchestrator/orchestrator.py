@@ -45,6 +45,7 @@ from orchestrator.lifecycle.approvals import DecisionMade
 from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.saved_round import SavedRound
+from orchestrator.lifecycle.schedule_fires import Fired, Firing
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.lifecycle.withdrawal import WithdrawnHit
 from orchestrator.memory.claims import Claim
@@ -144,6 +145,22 @@ class Orchestrator:
         canvas.publish(self.app, made.messages)
         self.hints.send(made.approval.task_id)
         return made
+
+    def trigger_schedule(self, tenant: str, schedule_id: str, *, once: str | None = None) -> Fired:
+        """Fire a schedule now, and publish its task; see lifecycle.schedule_fires.Firing.trigger."""
+        firing = Firing(
+            self.engine,
+            self.settings,
+            require_room=self.backpressure.require_room,
+            report=lambda ended: report_end(self.hints, ended),
+        )
+        fired = firing.trigger(tenant, schedule_id, once=once)
+        if fired.messages:
+            canvas.publish(self.app, fired.messages)
+            self.backpressure.add(tenant)
+        if fired.event is not None and fired.outcome != "repeated":
+            metric.schedule_fired(fired.outcome)
+        return fired
 
     def report_wrong_hit(self, *, tenant: str, task_id: str, reason: str = "") -> WithdrawnHit:
         """Withdraw the cached result that answered a task wrongly; see lifecycle.withdrawal."""

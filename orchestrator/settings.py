@@ -27,6 +27,7 @@ from orchestrator.settings_text import (
     parse_hosts,
     parse_https_url,
     parse_index_url,
+    parse_listen,
     parse_local_targets,
     parse_long_secret,
     parse_origins,
@@ -62,6 +63,7 @@ class Settings(ModelSettings):
     rate_limit: Rate = setting(parse_rate, default=Rate(100, 60))
     session_rate_limit: Rate = setting(parse_rate, default=Rate(600, 60))
     metrics_token: str | None = setting(parse_long_secret, default=None, secret=True)
+    metrics_listen: tuple[str, int] | None = setting(parse_listen, default=None)
     failed_auth_limit: Rate = setting(parse_rate, default=Rate(100, 60))
     trusted_proxies: int = setting(integer(minimum=0, maximum=10), default=0)
     cors_origins: tuple[str, ...] = setting(parse_origins, default=())
@@ -79,6 +81,7 @@ class Settings(ModelSettings):
     tenant_max_streams: int = setting(integer(minimum=1), default=64)
     tenant_max_running_steps: int = setting(integer(minimum=1), default=64)
     tenant_max_queued_steps: int = setting(integer(minimum=1), default=10_000)
+    tenant_max_schedules: int = setting(integer(minimum=0, maximum=10_000), default=100)
     tenant_max_stored_bytes: int = setting(integer(minimum=0), default=2**33)
     tenant_cpu_seconds_a_day: int = setting(integer(minimum=1), default=100_000)
     max_queued_steps: int = setting(integer(minimum=1), default=20_000)

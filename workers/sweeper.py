@@ -32,6 +32,7 @@ from orchestrator.memory import (
     pools,
     registered_arms,
     retention,
+    schedules,
     steps,
     submissions,
     tasks,
@@ -49,6 +50,7 @@ from workers.attempt.completion import give_up
 from workers.runtime import process
 from workers.runtime.lost_effect import ask_about
 from workers.runtime.watchdog import Watchdog
+from workers.schedule_sweep import ScheduleSweep
 from workers.tasks import app
 
 log = structlog.get_logger(__name__)
@@ -87,6 +89,7 @@ class Sweeper:
         self._hints = worker.hints
         self._broker = broker
         self._connected_at = time.monotonic()
+        self._schedules = ScheduleSweep(worker)
         self._forget_again_at: dict[str, float] = {}
 
     def tick(self) -> bool:
@@ -98,6 +101,7 @@ class Sweeper:
             self.queue_again_after_flush,
             # an approval expires before its task's deadline
             self.attend_approvals,
+            self.fire_schedules,
             self.end_past_deadline,
             self.expire_leases,
             self.promote_followers,
@@ -139,6 +143,10 @@ class Sweeper:
     def attend_approvals(self) -> Swept:
         """Expire approvals, warn before they expire, and store the outcome of decisions that need no arm."""
         return Swept(approval_sweep.attend(self._worker, limit=BATCH))
+
+    def fire_schedules(self) -> Swept:
+        """Start the tasks of schedules whose time has come, and those that waited for an earlier task to end."""
+        return Swept(self._schedules.attend(limit=BATCH))
 
     def end_past_deadline(self) -> Swept:
         """End tasks whose deadline has passed."""
@@ -280,8 +288,10 @@ class Sweeper:
             files = retention.forget_artifacts(conn, days=days, limit=BATCH)
         with statement(self._engine) as conn:
             entries = audit_log.forget(conn, days=self._settings.audit_retention_days, limit=BATCH)
+        with statement(self._engine) as conn:
+            facts = schedules.forget_events(conn, days=days, limit=BATCH)
         # each has its own batch: their sum does not show whether one was full
-        return Swept(max(forgotten, files, entries))
+        return Swept(max(forgotten, files, entries, facts))
 
     def _is_due(self, retention: str) -> bool:
         return time.monotonic() >= self._forget_again_at.get(retention, 0.0)
@@ -298,6 +308,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
     bootstrap.refuse_servers(worker.settings, worker.engine)
+    process.serve_metrics(worker.settings)
     lean.settle()
     sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
     watchdog = Watchdog(worker.settings.watchdog_seconds)
@@ -306,8 +317,10 @@ def main() -> None:
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
 
     def sweep() -> None:
-        while sweeper.tick() and not stopped.is_set():
-            pass
+        has_more = True
+        while has_more and not stopped.is_set():
+            has_more = sweeper.tick()
+            metric.sweep_ended()
 
     every = worker.settings.sweep_seconds
     Loop(

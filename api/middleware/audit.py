@@ -17,7 +17,7 @@ from orchestrator.models.errors import Forbidden, NotFound, OctoError, Unauthent
 _OTHER_CALL = "call"
 _DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
 # only ids that we made; any other text in a path might be a misplaced secret
-_ID = re.compile(r"(?:task|appr)_[0-9A-Za-z]{16}|[0-9a-f]{64}")
+_ID = re.compile(r"(?:task|appr|sched)_[0-9A-Za-z]{16}|[0-9a-f]{64}")
 _EXTENSION = "octollm_audit"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from flask import Flask, Response, request
 from flask_cors import CORS
 
-METHODS = ("GET", "HEAD", "POST", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 # request headers that a script may send besides the safelisted ones
 _REQUEST_HEADERS = (
     "Accept",

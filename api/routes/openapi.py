@@ -31,6 +31,7 @@ _PATH_SCHEMAS = {
     # a step, an item of one (fix[3]), $plan or $judge
     "step_id": {"type": "string", "minLength": 1},
     "key_id": {"type": "string", "pattern": "^[0-9A-Za-z]{12}$"},
+    "schedule_id": {"type": "string", "pattern": "^sched_[a-zA-Z0-9]{16}$"},
     "link": {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"},
 }
 _SECURITY = {
@@ -50,6 +51,7 @@ _TAGS = {
     "tasks": "Submit a goal, follow its task, and act on it.",
     "plans": "See what a submission would do, without a task.",
     "recipes": "Plans that need no model.",
+    "schedules": "Contracts that are submitted again and again.",
     "files": "Files that tasks read, and files of their results.",
     "approvals": "What waits for a person, and decisions.",
     "arms": "What does the steps: their state, and registration of your own.",

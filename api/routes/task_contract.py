@@ -1,14 +1,15 @@
-"""The body of POST /v1/tasks: its schema, its examples, and its conversion to a Contract."""
+"""The body of POST /v1/tasks: its schema, its examples, its conversion to a Contract, and who may send it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from marshmallow import ValidationError, fields, pre_load, validate, validates_schema
 
-from api.middleware import cache_control
+from api.middleware import cache_control, context
+from api.middleware.auth import authorize
 from api.schemas.fields import (
     Constraints,
     Context,
@@ -20,8 +21,9 @@ from api.schemas.fields import (
     UtcDateTime,
 )
 from api.schemas.requests import RequestSchema, read
+from orchestrator.auth.credential import Principal
 from orchestrator.auth.egress import MAX_URL_CHARACTERS
-from orchestrator.models.errors import InvalidInput
+from orchestrator.models.errors import BlockedByPolicy, InvalidInput
 from orchestrator.models.task_contract import (
     CACHE_MODES,
     EFFECTS,
@@ -37,9 +39,11 @@ from orchestrator.models.task_contract import (
     Contract,
     Priority,
 )
+from orchestrator.observability import metric
 from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.rules.check_rule import schemas_of
 from orchestrator.rules.schema_check import schema_faults, together_faults
+from orchestrator.safety import screening
 
 MAX_CACHE_AGE_SECONDS = 31 * 86_400
 MAX_VERSION_CHARACTERS = 16
@@ -228,6 +232,25 @@ def read_contract(
         named = [given["assigned_arm"]] if given.get("assigned_arm") else []
         _read_arms(given, StepGround(visible_arms(tenant, named=named), tenant))
     return Contract(budget=replace(default_budget, **budget), **given)
+
+
+def require_priority_scope(principal: Principal, priority: Priority) -> None:
+    """Raise Forbidden if the priority is critical and the caller lacks its scope."""
+    if priority is Priority.CRITICAL:
+        authorize(principal, "task:critical")
+
+
+def screened(contract: Contract) -> Contract:
+    """Return the contract after redaction by the safety policy, and count what was redacted or blocked."""
+    try:
+        screened = screening.screen(
+            contract, cast(screening.Policy, context.orchestrator().settings.safety_policy)
+        )
+    except BlockedByPolicy as error:
+        metric.screened(error.details["kinds"], "blocked")
+        raise
+    metric.screened(screened.redacted, "redacted")
+    return screened
 
 
 def _read_arms(given: dict[str, Any], ground: StepGround) -> None:

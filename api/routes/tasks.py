@@ -3,16 +3,22 @@
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
 from api.middleware import audit, body, cache_control, context
-from api.middleware.auth import authorize, requires
+from api.middleware.auth import requires
 from api.middleware.idempotency import REPEATABLE, read_key, submit_once
 from api.middleware.task_access import find_task, read_status
-from api.routes.task_contract import EXAMPLES, TaskRequestSchema, read_contract
+from api.routes.task_contract import (
+    EXAMPLES,
+    TaskRequestSchema,
+    read_contract,
+    require_priority_scope,
+    screened,
+)
 from api.schemas.fields import Timestamp
 from api.schemas.operation import describes
 from api.schemas.requests import RequestSchema, read
@@ -32,11 +38,10 @@ from orchestrator.memory import events, tasks
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.caller import Caller
-from orchestrator.models.errors import BlockedByPolicy, TenantLimit, Unavailable
+from orchestrator.models.errors import TenantLimit, Unavailable
 from orchestrator.models.execution_state import TaskStatus
-from orchestrator.models.task_contract import Contract, Priority
-from orchestrator.observability import log, metric
-from orchestrator.safety import screening
+from orchestrator.models.task_contract import Priority
+from orchestrator.observability import log
 
 MAX_WAIT_SECONDS = 30
 MAX_STEP_ID_CHARACTERS = 64
@@ -117,8 +122,8 @@ def submit(principal: Principal) -> Response:
 
     def create() -> Submitted:
         contract = read_contract(members, default_budget=orchestrator.settings.budget, tenant=caller.tenant)
-        _require_priority_scope(principal, contract.priority)
-        return orchestrator.submit(caller, _screened(cache_control.with_header(contract)))
+        require_priority_scope(principal, contract.priority)
+        return orchestrator.submit(caller, screened(cache_control.with_header(contract)))
 
     task = submit_once(caller, create)
     log.bind(task_id=task.task_id)
@@ -149,7 +154,7 @@ def retry(principal: Principal, task_id: str) -> Response:
 
     def create() -> Submitted:
         source = find_task(principal, task_id)
-        _require_priority_scope(principal, Priority(source.priority))
+        require_priority_scope(principal, Priority(source.priority))
         return context.orchestrator().retry(caller, task_id=source.id, from_step=from_step)
 
     return _accepted(submit_once(caller, create), retry_of=task_id)
@@ -158,7 +163,7 @@ def retry(principal: Principal, task_id: str) -> Response:
 def _retry_preview(principal: Principal, task_id: str, from_step: str | None) -> Response:
     audit.rename_action("task.retry.preview")
     task = find_task(principal, task_id)
-    _require_priority_scope(principal, Priority(task.priority))
+    require_priority_scope(principal, Priority(task.priority))
     with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         return jsonify(preview_reply(retry_preview.preview(conn, task, from_step=from_step)))
 
@@ -201,25 +206,6 @@ def explain(principal: Principal, task_id: str) -> Response:
         steps = tasks.steps_of(conn, task.worker_id)
         decisions = events.trace(conn, task.id, after=query["after"], limit=query["limit"])
     return jsonify(trace_reply(task, steps, decisions, after=query["after"], results=query["results"]))
-
-
-def _require_priority_scope(principal: Principal, priority: Priority) -> None:
-    """Raise Forbidden if the priority is critical and the caller lacks its scope."""
-    if priority is Priority.CRITICAL:
-        authorize(principal, "task:critical")
-
-
-def _screened(contract: Contract) -> Contract:
-    """Return the contract after redaction by the safety policy, and count what was redacted or blocked."""
-    try:
-        screened = screening.screen(
-            contract, cast(screening.Policy, context.orchestrator().settings.safety_policy)
-        )
-    except BlockedByPolicy as error:
-        metric.screened(error.details["kinds"], "blocked")
-        raise
-    metric.screened(screened.redacted, "redacted")
-    return screened
 
 
 def _accepted(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Unpack
 
     from octollm_client import types as t
+    from octollm_client.{module} import {runner}
 """
 
 _COLUMNS = 110
@@ -34,15 +35,24 @@ _INDENT = " " * 8
 def methods_module(document: Document, *, is_async: bool) -> str:
     """Return the module with a class for each group of methods."""
     base, iterator = ("AsyncGroup", "AsyncIterator") if is_async else ("Group", "Iterator")
+    module, runner = ("async_client", "AsyncRunner") if is_async else ("client", "Runner")
     lines = [HEADER.format(title=f"The API's operations as {'async ' if is_async else ''}methods.")]
-    lines.append(_IMPORTS.format(base=base, iterator=iterator))
+    lines.append(_IMPORTS.format(base=base, iterator=iterator, module=module, runner=runner))
     for name, text, methods in groups(document):
         lines += ["", f"class {class_of(name)}({base}):", f'    """{text}"""', ""]
         for method in methods:
             if method.operation_id not in BY_HAND:
                 lines += _method(method, is_async=is_async)
                 lines += _iterate(method, iterator) if method.items else ()
-    return "\n".join(lines)
+    lines += [
+        "",
+        "class Operations:",
+        '    """All groups."""',
+        "",
+        f"    def __init__(self, runner: {runner}) -> None:",
+    ]
+    lines += [f"        self.{name} = {class_of(name)}(runner)" for name, _, _ in groups(document)]
+    return "\n".join(lines) + "\n"
 
 
 def class_of(group: str) -> str:

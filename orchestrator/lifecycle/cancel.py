@@ -23,6 +23,15 @@ def cancel(engine: Engine, *, tenant: str, task_id: str, reason: str = "") -> tu
     return task, ended
 
 
+def cancel_open(engine: Engine, task_id: str, *, reason: str) -> Ended | None:
+    """Cancel a task of any tenant; None when it has ended, or there is none."""
+
+    def end(conn: Connection, task: LockedTask) -> Ended | None:
+        return None if TaskStatus(task.status).is_final() else _cancel(conn, task, reason)
+
+    return with_locked_task(engine, task_id, end)
+
+
 def _cancel(conn: Connection, task: LockedTask, reason: str) -> Ended | None:
     status = TaskStatus(task.status)
     if status is TaskStatus.CANCELLED:

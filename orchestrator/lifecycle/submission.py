@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from orchestrator.auth.egress import EgressRules, parse_target
 from orchestrator.cache.exact import ResultCache
@@ -59,14 +59,8 @@ def submit(
     is not allowed, NotCached when the task may only be answered from the cache and no result is there,
     IdempotencyConflict when the key belongs to another body.
     """
-    plan = None
     attachments = find_attachments(engine, caller.tenant, contract.attachments)
-    if contract.plan is not None:
-        plan = check_plan(contract.plan, tenant=caller.tenant, attachments=attachments, contract=contract)
-        if attachments:
-            contract = replace(contract, plan=plan_with_ids(contract.plan, plan.steps))
-    if contract.callback_url is not None:
-        require_callback(contract.callback_url, settings)
+    contract, plan = require_legal(contract, attachments, settings=settings, tenant=caller.tenant)
     task_id = new_task_id()
     task = NewTask(task_id, caller, contract)
     submission_cache = SubmissionCache(cache, task, plan=plan)
@@ -87,6 +81,23 @@ def submit(
         redacted=contract.redacted,
         messages=[plan_message(task_id, contract)] if accepted.needs_planning else (),
     )
+
+
+def require_legal(
+    contract: Contract, attachments: Sequence[Attachment], *, settings: Settings, tenant: str
+) -> tuple[Contract, Plan | None]:
+    """Return the contract, whose plan names its files by their ids, and the client's plan as it is checked.
+
+    Raises InvalidPlan for an illegal plan, InvalidInput for a callback URL that is not allowed.
+    """
+    plan = None
+    if contract.plan is not None:
+        plan = check_plan(contract.plan, tenant=tenant, attachments=attachments, contract=contract)
+        if attachments:
+            contract = replace(contract, plan=plan_with_ids(contract.plan, plan.steps))
+    if contract.callback_url is not None:
+        require_callback(contract.callback_url, settings)
+    return contract, plan
 
 
 def find_earlier(engine: Engine, caller: Caller) -> Submitted | None:
@@ -155,10 +166,15 @@ def find_attachments(engine: Engine, tenant: str, ids: Sequence[str]) -> list[At
     if not ids:
         return []
     with tenant_statement(engine, tenant) as conn:
-        found = [
-            Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
-            for item in files.describe(conn, tenant, ids)
-        ]
+        return read_attachments(conn, tenant, ids)
+
+
+def read_attachments(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Attachment]:
+    """Return the tenant's files with these ids. Raises InvalidInput for an unknown one."""
+    found = [
+        Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
+        for item in files.describe(conn, tenant, ids)
+    ]
     known = {item.sha256 for item in found}
     missing = [item for item in ids if item not in known]
     if missing:

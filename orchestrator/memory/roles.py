@@ -69,6 +69,9 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "audit_log": "INSERT",
         "registered_arms": "SELECT, INSERT, UPDATE",
         "arm_outages": "SELECT",
+        "schedules": "SELECT, INSERT, UPDATE, DELETE",
+        "schedule_events": "SELECT, INSERT",
+        "schedule_waiting": "SELECT, INSERT",
         # locking a row needs UPDATE on one of its columns; /ready locks one to check that the server takes writes
         "pools": "SELECT, UPDATE (seen_at)",
     },
@@ -138,6 +141,10 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         # it locks what it deletes
         "registered_arms": "SELECT, DELETE, UPDATE (seen_at)",
         "arm_outages": "SELECT, DELETE",
+        # it starts what a client has scheduled by octollm_fire_1, and can't change it
+        "schedules": "SELECT",
+        "schedule_events": "SELECT, DELETE, UPDATE (once)",
+        "schedule_waiting": "SELECT",
     },
 }
 
@@ -151,6 +158,7 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
     "octollm_make_key_1": ("octollm_api",),
     "octollm_revoke_key_1": ("octollm_api",),
     "octollm_retire_key_1": ("octollm_api",),
+    "octollm_fire_1": ("octollm_api", "octollm_sweeper"),
 }
 """Which roles may call the functions that change rows with their owner's rights."""
 

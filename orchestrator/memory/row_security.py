@@ -25,6 +25,9 @@ OWNED = (
     "registered_arms",
     "approvals",
     "planned_goals",
+    "schedules",
+    "schedule_events",
+    "schedule_waiting",
 )
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 

@@ -15,6 +15,7 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _STEPS = uuid.UUID("6f63746f-6c6c-6d00-8000-737465707321")
 _TASK_ID = re.compile(r"task_[0-9A-Za-z]{16}")
 _APPROVAL_ID = re.compile(r"appr_[0-9A-Za-z]{16}")
+_SCHEDULE_ID = re.compile(r"sched_[0-9A-Za-z]{16}")
 
 
 def new_task_id() -> TaskId:
@@ -40,6 +41,11 @@ def new_approval_id() -> str:
     return "appr_" + _time_ordered()
 
 
+def new_schedule_id() -> str:
+    """Return `sched_` and 16 base62 characters, time-ordered like a task id."""
+    return "sched_" + _time_ordered()
+
+
 def is_task_id(text: str) -> bool:
     """Tell whether `text` has the form of a task id."""
     return _TASK_ID.fullmatch(text) is not None
@@ -48,6 +54,11 @@ def is_task_id(text: str) -> bool:
 def is_approval_id(text: str) -> bool:
     """Tell whether `text` has the form of an approval's id."""
     return _APPROVAL_ID.fullmatch(text) is not None
+
+
+def is_schedule_id(text: str) -> bool:
+    """Tell whether `text` has the form of a schedule's id."""
+    return _SCHEDULE_ID.fullmatch(text) is not None
 
 
 def step_id(task_id: str, *, round_number: int, name: str) -> StepId:

@@ -58,7 +58,15 @@ _PAIRS_JUDGED = Counter(
     "Calls that asked a model whether two tasks are the same: same, different, failed.",
     ["verdict"],
 )
+_SCHEDULE_FIRES = Counter(
+    "octollm_schedule_fires", "Times of schedules, by what became of them.", ["outcome"]
+)
 _SWEPT = Counter("octollm_swept", "Actions of the sweeper.", ["kind"])
+_SWEPT_AT = Gauge(
+    "octollm_sweeper_last_run_timestamp_seconds",
+    "When a sweep last ended, in seconds since 1970.",
+    multiprocess_mode="mostrecent",
+)
 _THREAD_FAILURES = Counter(
     "octollm_thread_failures", "Failures of our own threads, which continue afterwards.", ["thread"]
 )
@@ -163,10 +171,20 @@ def lease_expired() -> None:
     _LEASES_EXPIRED.inc()
 
 
+def schedule_fired(outcome: str) -> None:
+    """Count a fire of a schedule; `outcome` is started, skipped, waiting or paused."""
+    _SCHEDULE_FIRES.labels(outcome).inc()
+
+
 def swept(kind: str, count: int = 1) -> None:
     """Count actions of the sweeper; `kind` is a constant of its code."""
     if count:
         _SWEPT.labels(kind).inc(count)
+
+
+def sweep_ended() -> None:
+    """Record that a sweep has just ended."""
+    _SWEPT_AT.set_to_current_time()
 
 
 def model_attempted(attempt: CallRecord) -> None:

@@ -28,6 +28,9 @@ class Point(StrEnum):
     CALLED_NOT_RETURNED = "called-not-returned"
     RETURNED_NOT_STORED = "returned-not-stored"
     BUILT_NOT_PUT_IN_PLACE = "built-not-put-in-place"
+    SCHEDULE_DUE_NOT_FIRED = "schedule-due-not-fired"
+    OTHER_CANCELLED_NOT_FIRED = "other-cancelled-not-fired"
+    FIRED_NOT_PUBLISHED = "fired-not-published"
     FILE_SAVED = "file-saved-not-named"
 
 

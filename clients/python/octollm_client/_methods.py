@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Unpack
 
     from octollm_client import types as t
+    from octollm_client.client import Runner
 
 
 class Tasks(Group):
@@ -291,6 +292,161 @@ class Recipes(Group):
     ) -> t.RecipeList:
         """List the recipes: plans without a model, which a task names in `recipe` or chooses by its goal's words."""
         return self._call(Call("GET", "/v1/recipes", is_idempotent=True))
+
+
+class Schedules(Group):
+    """Contracts that are submitted again and again."""
+
+    def list(
+        self, *, name: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> t.SchedulePage:
+        """List the tenant's schedules, newest first, in pages."""
+        return self._call(
+            Call(
+                "GET",
+                "/v1/schedules",
+                query={"name": name, "limit": limit, "cursor": cursor},
+                is_idempotent=True,
+            )
+        )
+
+    def iterate(self, *, name: str | None = None, limit: int | None = None) -> Iterator[t.Schedule]:
+        """Yield the items of all pages of `list`; `limit` is the size of a page."""
+        return self._iterate(
+            Call("GET", "/v1/schedules", query={"name": name, "limit": limit}, is_idempotent=True),
+            "schedules",
+        )
+
+    def create(
+        self,
+        *,
+        contract: t.TaskRequest,
+        name: str,
+        idempotency_key: str | None = None,
+        **options: Unpack[t.ScheduleOptions],
+    ) -> t.Schedule:
+        """Save a schedule: its contract is checked now as POST /v1/tasks checks it, and again at each time."""
+        return self._call(
+            Call(
+                "POST",
+                "/v1/schedules",
+                body={"contract": contract, "name": name, **options},
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def get(self, schedule_id: str) -> t.Schedule:
+        """Return a schedule."""
+        return self._call(
+            Call("GET", path_of("/v1/schedules/{schedule_id}", schedule_id=schedule_id), is_idempotent=True)
+        )
+
+    def update(self, schedule_id: str, **options: Unpack[t.ScheduleChange]) -> t.Schedule:
+        """Replace members of a schedule; new times count from now."""
+        return self._call(
+            Call(
+                "PATCH",
+                path_of("/v1/schedules/{schedule_id}", schedule_id=schedule_id),
+                body={**options},
+                is_idempotent=True,
+            )
+        )
+
+    def delete(self, schedule_id: str) -> None:
+        """Delete a schedule with its events. Its tasks stay, and open ones go on."""
+        return self._call(
+            Call(
+                "DELETE",
+                path_of("/v1/schedules/{schedule_id}", schedule_id=schedule_id),
+                is_idempotent=True,
+                reads="nothing",
+            )
+        )
+
+    def backfill(
+        self,
+        schedule_id: str,
+        *,
+        from_: str,
+        to: str,
+        idempotency_key: str | None = None,
+        **options: Unpack[t.BackfillOptions],
+    ) -> t.Backfill:
+        """Start a task for each time of the past that has none, one after the other (at once if overlap is allow)."""
+        return self._call(
+            Call(
+                "POST",
+                path_of("/v1/schedules/{schedule_id}/backfill", schedule_id=schedule_id),
+                body={"from": from_, "to": to, **options},
+                idempotency_key=idempotency_key,
+                is_idempotent=True,
+            )
+        )
+
+    def events(
+        self,
+        schedule_id: str,
+        *,
+        type: str | None = None,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> t.ScheduleEventPage:
+        """Return what happened to a schedule: fires with their tasks and outcomes, skipped times, pauses; newest first."""
+        return self._call(
+            Call(
+                "GET",
+                path_of("/v1/schedules/{schedule_id}/events", schedule_id=schedule_id),
+                query={"type": type, "limit": limit, "before": before},
+                is_idempotent=True,
+            )
+        )
+
+    def next(self, schedule_id: str, *, count: int | None = None) -> t.Times:
+        """Return the next times of a schedule, without their jitter, also of a paused one."""
+        return self._call(
+            Call(
+                "GET",
+                path_of("/v1/schedules/{schedule_id}/next", schedule_id=schedule_id),
+                query={"count": count},
+                is_idempotent=True,
+            )
+        )
+
+    def pause(self, schedule_id: str, *, idempotency_key: str | None = None) -> t.Schedule:
+        """Pause a schedule; its open tasks go on. Calling twice is safe."""
+        return self._call(
+            Call(
+                "POST",
+                path_of("/v1/schedules/{schedule_id}/pause", schedule_id=schedule_id),
+                idempotency_key=idempotency_key,
+                is_idempotent=True,
+            )
+        )
+
+    def resume(self, schedule_id: str, *, idempotency_key: str | None = None) -> t.Schedule:
+        """End a pause: what was missed is not caught up, and the tasks have the rights of the caller's key."""
+        return self._call(
+            Call(
+                "POST",
+                path_of("/v1/schedules/{schedule_id}/resume", schedule_id=schedule_id),
+                idempotency_key=idempotency_key,
+                is_idempotent=True,
+            )
+        )
+
+    def trigger(self, schedule_id: str, *, idempotency_key: str | None = None) -> t.ScheduleEvent:
+        """Fire a schedule now, also a paused one: 202 with the event, whose task started, waits or was skipped.
+
+        `overlap` applies. The schedule's next time does not change.
+        """
+        return self._call(
+            Call(
+                "POST",
+                path_of("/v1/schedules/{schedule_id}/trigger", schedule_id=schedule_id),
+                idempotency_key=idempotency_key,
+                is_idempotent=True,
+            )
+        )
 
 
 class Files(Group):
@@ -723,3 +879,21 @@ class Operators(Group):
         return self._call(
             Call("GET", "/ready", is_idempotent=True, answer_statuses=(503,), credential="none")
         )
+
+
+class Operations:
+    """All groups."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.tasks = Tasks(runner)
+        self.plans = Plans(runner)
+        self.recipes = Recipes(runner)
+        self.schedules = Schedules(runner)
+        self.files = Files(runner)
+        self.approvals = Approvals(runner)
+        self.arms = Arms(runner)
+        self.dead_steps = DeadSteps(runner)
+        self.auth = Auth(runner)
+        self.keys = Keys(runner)
+        self.audit_log = AuditLog(runner)
+        self.operators = Operators(runner)

@@ -169,12 +169,15 @@ class Files(_async_methods.Files):
         return target.path
 
 
-class AsyncClient:
+class AsyncClient(_async_methods.Operations):
     """An async client of an OctoLLM server, for asyncio; an async context manager.
 
     `url`, `api_key` and `token` are OCTOLLM_URL, OCTOLLM_API_KEY and OCTOLLM_TOKEN unless given. `timeout` in seconds
     limits each read and write. `http` is a client of httpx2 with options of your own (proxies, certificates).
     """
+
+    tasks: Tasks
+    files: Files
 
     def __init__(
         self,
@@ -192,17 +195,9 @@ class AsyncClient:
         self._http = http or httpx2.AsyncClient(base_url=session.url, trust_env=uses_proxies(session.url))
         runner = AsyncRunner(session, self._http)
         self._runner = runner
+        super().__init__(runner)
         self.tasks = Tasks(runner)
         self.files = Files(runner)
-        self.plans = _async_methods.Plans(runner)
-        self.recipes = _async_methods.Recipes(runner)
-        self.approvals = _async_methods.Approvals(runner)
-        self.arms = _async_methods.Arms(runner)
-        self.dead_steps = _async_methods.DeadSteps(runner)
-        self.auth = _async_methods.Auth(runner)
-        self.keys = _async_methods.Keys(runner)
-        self.audit_log = _async_methods.AuditLog(runner)
-        self.operators = _async_methods.Operators(runner)
 
     async def run(
         self,

@@ -159,12 +159,15 @@ class Files(_methods.Files):
         return target.path
 
 
-class Client:
+class Client(_methods.Operations):
     """A client of an OctoLLM server; a context manager, and safe to share between threads.
 
     `url`, `api_key` and `token` are OCTOLLM_URL, OCTOLLM_API_KEY and OCTOLLM_TOKEN unless given. `timeout` in seconds
     limits each read and write. `http` is a client of httpx2 with options of your own (proxies, certificates).
     """
+
+    tasks: Tasks
+    files: Files
 
     def __init__(
         self,
@@ -182,17 +185,9 @@ class Client:
         self._http = http or httpx2.Client(base_url=session.url, trust_env=uses_proxies(session.url))
         runner = Runner(session, self._http)
         self._runner = runner
+        super().__init__(runner)
         self.tasks = Tasks(runner)
         self.files = Files(runner)
-        self.plans = _methods.Plans(runner)
-        self.recipes = _methods.Recipes(runner)
-        self.approvals = _methods.Approvals(runner)
-        self.arms = _methods.Arms(runner)
-        self.dead_steps = _methods.DeadSteps(runner)
-        self.auth = _methods.Auth(runner)
-        self.keys = _methods.Keys(runner)
-        self.audit_log = _methods.AuditLog(runner)
-        self.operators = _methods.Operators(runner)
 
     def run(
         self,

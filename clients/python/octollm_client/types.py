@@ -228,6 +228,32 @@ class AuditPage(TypedDict):
     next_cursor: str | None
 
 
+class Backfill(TypedDict):
+    """The times that start a task, one after the other, or would (`dry_run`)."""
+
+    times: list[str]
+    local_times: list[str]
+    tz: str
+    dry_run: bool
+
+
+class BackfillOptions(TypedDict):
+    """What schedules.backfill also takes."""
+
+    dry_run: NotRequired[bool | None]
+
+
+BackfillRequest = TypedDict(
+    "BackfillRequest",
+    {
+        "from": "str",
+        "to": "str",
+        "dry_run": "NotRequired[bool | None]",
+    },
+)
+"""A range of the past, both ends included, of at most 100 times; with `dry_run` nothing starts."""
+
+
 class Budget(TypedDict):
     """A task's budget: its limits, the sums of all calls, and a page of the calls in the order of reservation."""
 
@@ -1025,6 +1051,108 @@ class RoutedStep(TypedDict):
     for_each: bool
 
 
+class Schedule(TypedDict):
+    """A schedule: its contract, its times, and what it does next."""
+
+    schedule_id: str
+    name: str
+    state: Literal["active", "paused", "ended"]
+    cron: str | None
+    tz: str | None
+    every_seconds: int | None
+    jitter_seconds: int
+    starts_at: str | None
+    ends_at: str | None
+    overlap: Literal["skip", "queue_one", "cancel_other", "allow"]
+    catchup_window_seconds: int
+    pause_after_failures: int | None
+    next_at: str | None
+    due_at: str | None
+    waiting: int
+    paused_at: str | None
+    paused_reason: str | None
+    key_id: str
+    created_at: str
+    updated_at: str
+    contract: dict[str, Any]
+
+
+class ScheduleChange(TypedDict):
+    """The members of a schedule to replace. `cron` (with `tz`) or `every_seconds` replaces the other."""
+
+    name: NotRequired[str | None]
+    contract: NotRequired[TaskRequest | None]
+    cron: NotRequired[str | None]
+    tz: NotRequired[str | None]
+    every_seconds: NotRequired[int | None]
+    jitter_seconds: NotRequired[int | None]
+    starts_at: NotRequired[str | None]
+    ends_at: NotRequired[str | None]
+    overlap: NotRequired[Literal["skip", "queue_one", "cancel_other", "allow"] | None]
+    catchup_window_seconds: NotRequired[int | None]
+    pause_after_failures: NotRequired[int | None]
+
+
+class ScheduleEvent(TypedDict):
+    """Something that happened to a schedule."""
+
+    id: int
+    timestamp: str
+    type: str
+    kind: Literal["scheduled", "trigger", "backfill"] | None
+    scheduled_at: str | None
+    task_id: str | None
+    task_status: Literal["queued", "processing", "completed", "failed", "cancelled"] | None
+    reason: str | None
+    data: Any
+
+
+class ScheduleEventPage(TypedDict):
+    """A page of a schedule's events, newest first; request the next page with before = `next_before`."""
+
+    events: list[ScheduleEvent]
+    next_before: int | None
+
+
+class ScheduleOptions(TypedDict):
+    """What schedules.create also takes."""
+
+    cron: NotRequired[str | None]
+    tz: NotRequired[str | None]
+    every_seconds: NotRequired[int | None]
+    jitter_seconds: NotRequired[int | None]
+    starts_at: NotRequired[str | None]
+    ends_at: NotRequired[str | None]
+    overlap: NotRequired[Literal["skip", "queue_one", "cancel_other", "allow"] | None]
+    catchup_window_seconds: NotRequired[int | None]
+    pause_after_failures: NotRequired[int | None]
+    paused: NotRequired[bool | None]
+
+
+class SchedulePage(TypedDict):
+    """A page of the tenant's schedules, newest first; request the next page with cursor = `next_cursor`."""
+
+    schedules: list[Schedule]
+    next_cursor: str | None
+
+
+class ScheduleRequest(TypedDict):
+    """A new schedule: a name, the contract of its tasks (the body of POST /v1/tasks), and when they start."""
+
+    name: str
+    contract: TaskRequest
+    cron: NotRequired[str | None]
+    tz: NotRequired[str | None]
+    every_seconds: NotRequired[int | None]
+    jitter_seconds: NotRequired[int | None]
+    starts_at: NotRequired[str | None]
+    ends_at: NotRequired[str | None]
+    overlap: NotRequired[Literal["skip", "queue_one", "cancel_other", "allow"] | None]
+    catchup_window_seconds: NotRequired[int | None]
+    pause_after_failures: NotRequired[int | None]
+    paused: NotRequired[bool | None]
+
+
 class Seen(TypedDict):
     """How much of the history this reply is about: the newest `tasks` of the list, back to the time `back_to`."""
 
@@ -1343,6 +1471,14 @@ class Ticket(TypedDict):
     ticket: str
     expires_in: int
     links: dict[str, str]
+
+
+class Times(TypedDict):
+    """Times in UTC, and the same ones as `tz` writes them."""
+
+    times: list[str]
+    local_times: list[str]
+    tz: str
 
 
 class Token(TypedDict):

@@ -113,6 +113,18 @@ def as_caller(app: Flask, settings: Settings) -> AsCaller:
 
 
 @pytest.fixture
+def key_row(engine: Engine) -> str:
+    """The API key of `call` in the database, where a schedule looks for it; its id."""
+    with transaction(engine) as conn:
+        conn.exec_driver_sql(
+            "INSERT INTO api_keys (id, tenant, environment, secret_sha256, scopes)"
+            " VALUES (%(id)s, %(tenant)s, 'test', repeat('0', 64), %(scopes)s)",
+            {"id": f"key-of-{TENANT}", "tenant": TENANT, "scopes": list(SCOPES)},
+        )
+    return f"key-of-{TENANT}"
+
+
+@pytest.fixture
 def call(as_caller: AsCaller) -> Caller:
     """A caller with all scopes, of the tenant that `engineer` works for."""
     return as_caller()

@@ -86,7 +86,7 @@ def test_a_declared_scope_is_required(app: Flask, as_caller: AsCaller) -> None:
 
 
 def test_every_example_is_accepted(
-    call: Caller, engineer: Engineer, spec: dict[str, Any], conforms: Conforms
+    call: Caller, key_row: str, engineer: Engineer, spec: dict[str, Any], conforms: Conforms
 ) -> None:
     sent = 0
     for template, item in spec["paths"].items():
@@ -104,11 +104,20 @@ def test_every_example_is_accepted(
                 if template.startswith("/v1/keys/"):
                     key = call("POST", "/v1/keys", json={"scopes": ["task:read"]}).json
                     path = path.replace("0" * 12, key["key_id"])
+                if template.startswith("/v1/schedules/"):
+                    path = path.replace("sched_0000000000000000", _scheduled(call))
                 answer = conforms(call(method.upper(), path, json=example["value"]), method, template)
                 assert answer.status_code < 300, (template, name, answer.json)
                 sent += 1
 
     assert sent >= 6
+
+
+def _scheduled(call: Caller) -> str:
+    """Return a schedule whose name no other has."""
+    count = len(call("GET", "/v1/schedules").json["schedules"])
+    body = {"name": f"s{count}", "contract": {"goal": "g"}, "cron": "0 * * * *", "tz": "UTC"}
+    return str(call("POST", "/v1/schedules", json=body).json["schedule_id"])
 
 
 def _hit(call: Caller, engineer: Engineer) -> str:
@@ -225,6 +234,7 @@ def _fill(template: str, task_id: str, *, approval: str = "appr_0000000000000000
     filled = re.sub(r"[<{]approval_id[>}]", approval, filled)
     filled = re.sub(r"[<{]link[>}]", link, filled)
     filled = re.sub(r"[<{]arm_id[>}]", "weather", filled)
+    filled = re.sub(r"[<{]schedule_id[>}]", "sched_0000000000000000", filled)
     filled = re.sub(r"[<{]key_id[>}]", "0" * 12, filled)
     return re.sub(r"[<{](?:\w+:)?artifact_id[>}]", "0" * 64, filled)
 
