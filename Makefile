@@ -139,10 +139,10 @@ audit: setup ## ask PyPI for known vulnerabilities of the locked packages; fails
 	@scripts/audit
 
 lock: setup ## resolve requirements.lock again, for Python 3.11 to 3.14 on Linux and macOS; UPGRADE= keeps versions
-	@$(COMPILE) setup.cfg --extra embedded --extra executor --extra dev $(UPGRADE) -o requirements.lock
+	@$(COMPILE) setup.cfg --extra embedded --extra executor --extra otel --extra dev $(UPGRADE) -o requirements.lock
 	@$(COMPILE) tests/browser/requirements.in $(UPGRADE) -c requirements.lock -o tests/browser/requirements.lock
 	@$(COMPILE) tests/deploy/requirements.in $(UPGRADE) -c requirements.lock -o tests/deploy/requirements.lock
-	@$(COMPILE) setup.cfg --extra executor -c requirements.lock -o deploy/image/requirements.lock
+	@$(COMPILE) setup.cfg --extra executor --extra otel -c requirements.lock -o deploy/image/requirements.lock
 	@$(COMPILE) deploy/image/build.in -c requirements.lock -o deploy/image/build.lock
 UPGRADE = --upgrade
 COMPILE = uv pip compile --quiet --no-config --universal --generate-hashes --python-version 3.11 \

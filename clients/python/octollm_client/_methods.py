@@ -199,8 +199,9 @@ class Tasks(Group):
     ) -> t.Accepted | t.RetryPreview | t.Accepted:
         """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it.
 
-        With `dry_run` it says which steps would be reused and run, and what these used before, and writes
-        nothing.
+        With `set` it is a fork: steps whose inputs, instruction or model differ run again, and what depends
+        on them. With `dry_run` it says which steps would be reused and run, and what these used before, and
+        writes nothing.
         """
         return self._call(
             Call(

@@ -626,6 +626,15 @@ class FindingDifference(TypedDict):
     right: Any
 
 
+class Fork(TypedDict):
+    """What is changed; all else is as in the task that is repeated."""
+
+    inputs: NotRequired[dict[str, Any] | None]
+    model: NotRequired[str | None]
+    prompt: NotRequired[dict[str, str | None] | None]
+    criteria: NotRequired[list[str | dict[str, Any]] | None]
+
+
 class Health(TypedDict):
     """The process responds."""
 
@@ -1018,9 +1027,10 @@ RetryRequest = TypedDict(
         "dry_run": "NotRequired[bool | None]",
         "from_step": "NotRequired[str | None]",
         "from": "NotRequired[str | None]",
+        "set": "NotRequired[Fork | None]",
     },
 )
-"""The step from which a task runs again, including finished steps; from is another name for from_step."""
+"""The step from which a task runs again, including finished steps, and what is changed in `set`."""
 
 
 class ReusedStep(TypedDict):
@@ -1366,7 +1376,17 @@ class StepToRun(TypedDict):
     step_id: str
     arm_id: str
     action: str
-    reason: Literal["from_step", "failed", "failed_items", "skipped", "not_done", "depends_on"]
+    reason: Literal[
+        "from_step",
+        "inputs",
+        "prompt",
+        "model",
+        "failed",
+        "failed_items",
+        "skipped",
+        "not_done",
+        "depends_on",
+    ]
     asks: bool
     items: ItemsToRun | None
     estimated_tokens: int | None
