@@ -13,6 +13,9 @@ from orchestrator.lifecycle.submission import Submitted
 from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.errors import InvalidInput, OctoError
 
+HEADER = "Idempotency-Key"
+REPEATABLE = {HEADER: "A second request with the same key and body gets the first one's response."}
+"""The header, as an operation declares that it reads it."""
 KEY_SECONDS = 24 * 3600
 REQUEST_SECONDS = 600
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -24,9 +27,9 @@ def read_key(members: Mapping[str, Any]) -> IdempotencyKey | None:
     OctoLLM's clients repeat a POST after a timeout with the same X-Request-ID. Within ten minutes the same body with
     the same id is the same task; a different body is a different task. Raises InvalidInput if the key is malformed.
     """
-    key = request.headers.get("Idempotency-Key")
+    key = request.headers.get(HEADER)
     if key is not None:
-        return named_key(key, members, place="Idempotency-Key")
+        return named_key(key, members, place=HEADER)
     request_id = context.request_id()
     # otherwise the id was made here
     if request.headers.get("X-Request-ID") == request_id:

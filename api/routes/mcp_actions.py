@@ -57,7 +57,7 @@ def submit(principal: Principal, arguments: Json) -> Json:
 def retry(principal: Principal, arguments: Json) -> Json:
     """Run a task again: POST /v1/tasks/{id}/retry."""
     task_id, key = str(arguments["task_id"]), arguments.get("idempotency_key")
-    asked = {name: arguments[name] for name in ("from_step", "set") if name in arguments}
+    asked = {name: value for name, value in arguments.items() if name in ("from_step", "set")}
     order = checked_order(read_retry(asked))
     members = {"retry_of": task_id, **order.members}
     once = named_key(key, members) if key is not None else read_key(members)

@@ -10,7 +10,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 
 from api.middleware import audit, body, cache_control, context
 from api.middleware.auth import requires
-from api.middleware.idempotency import read_key, submit_once
+from api.middleware.idempotency import REPEATABLE, read_key, submit_once
 from api.middleware.task_access import find_task, read_status
 from api.routes.task_contract import (
     EXAMPLES,
@@ -86,7 +86,10 @@ _ACCEPTED = AcceptedSchema()
     409,
     504,
     body=TaskRequestSchema,
-    headers={"Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`."},
+    headers={
+        **REPEATABLE,
+        "Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`.",
+    },
     examples=EXAMPLES,
     audit_action="task.submit",
 )
@@ -133,6 +136,7 @@ def submit_task(
     409,
     body=RetryRequestSchema,
     is_body_required=False,
+    headers=REPEATABLE,
     examples=RETRY_EXAMPLES,
     audit_action="task.retry",
 )
