@@ -8,7 +8,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 
 from api.middleware import body, context, openai_error
 from api.middleware.auth import authorize, requires
-from api.middleware.idempotency import read_retried
+from api.middleware.idempotency import HEADER, read_retried
 from api.middleware.problem import StillRunning
 from api.middleware.task_access import find_task
 from api.routes.tasks import MAX_WAIT_SECONDS, submit_task
@@ -120,6 +120,7 @@ def list_models(_principal: Principal) -> Response:
     409,
     504,
     body=ResponseRequestSchema,
+    headers={HEADER: "A second request with the same key and body gets the first one's response."},
     examples=_EXAMPLES,
     audit_action="task.submit",
 )
@@ -168,7 +169,7 @@ def retrieve(principal: Principal, task_id: str) -> Response:
 
 
 @blueprint.post("/responses/<task_id>/cancel")
-@describes({200: ResponseObjectSchema}, audit_action="task.cancel")
+@describes({200: ResponseObjectSchema}, is_idempotent=True, audit_action="task.cancel")
 @requires("task:cancel", takes_keys=True)
 def cancel(principal: Principal, task_id: str) -> Response:
     """Cancel a response; one that has ended is returned as it is."""
