@@ -17,10 +17,10 @@ from orchestrator.process.process_kind import KINDS, ROLES
 
 _ACL: Final = Path(__file__).parent / "redis" / "users.acl"
 _MODELS: Final = """\
-# Read by the kinds of process that ask models; without a key plans come from recipes. docs/how-to/use-a-model.md
+# Read by the kinds of process that ask models; every kind needs LLM_CHAIN, which belongs into octollm.env.
+# docs/how-to/use-a-model.md
 #OPENAI_API_KEY=
 #ANTHROPIC_API_KEY=
-#LLM_CHAIN=
 """
 
 

@@ -80,6 +80,17 @@ def test_each_service_is_confined_limited_and_stopped_in_time() -> None:
     assert settings.Settings.grace_seconds < 40
 
 
+def test_tools_may_run_what_they_write_and_nothing_else_may() -> None:
+    """Docker mounts a tmpfs without the right to run what is on it, unless it is told otherwise."""
+    may = {
+        name
+        for name, service in OURS.items()
+        if all("exec" in place.split(":")[1].split(",") for place in service["tmpfs"])
+    }
+
+    assert may == {"coder", "executor"}
+
+
 def test_everything_waits_for_the_migration_which_runs_once() -> None:
     for name in OURS.keys() - {"migrate"}:
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
