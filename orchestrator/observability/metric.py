@@ -6,7 +6,6 @@ All processes of a host share a directory (see multiprocess.share), so that each
 from collections.abc import Iterable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from orchestrator.llm.completion import CallRecord
@@ -14,9 +13,9 @@ from orchestrator.models.arm_capability import ARMS, REMOTE
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Priority
 from orchestrator.models.verdict import Decision
-from orchestrator.observability.multiprocess import share
+from orchestrator.observability.multiprocess import SharedMetrics, share
 
-IS_SHARED = share()
+SHARING = share()
 _ARMS = frozenset(ARMS)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -210,9 +209,9 @@ def model_attempted(attempt: CallRecord) -> None:
 def exposition(collectors: Iterable[Collector] = ()) -> bytes:
     """Return the metrics of all processes of this host and those of `collectors`, as text of CONTENT_TYPE."""
     shared = REGISTRY
-    if IS_SHARED:
+    if SHARING.directory is not None:
         shared = CollectorRegistry()
-        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # prometheus_client is untyped
+        shared.register(SharedMetrics(SHARING.directory))
     own = CollectorRegistry()
     for collector in collectors:
         own.register(collector)
