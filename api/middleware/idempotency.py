@@ -13,6 +13,9 @@ from orchestrator.lifecycle.submission import Submitted
 from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.errors import InvalidInput, OctoError
 
+HEADER = "Idempotency-Key"
+REPEATABLE = {HEADER: "A second request with the same key and body gets the first one's response."}
+"""The header, as an operation declares that it reads it."""
 KEY_SECONDS = 24 * 3600
 REQUEST_SECONDS = 600
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -24,10 +27,10 @@ def read_key(members: Mapping[str, Any]) -> IdempotencyKey | None:
     OctoLLM's clients repeat a POST after a timeout with the same X-Request-ID. Within ten minutes the same body with
     the same id is the same task; a different body is a different task. Raises InvalidInput if the key is malformed.
     """
-    key = request.headers.get("Idempotency-Key")
+    key = request.headers.get(HEADER)
     if key is not None:
         if not _KEY.fullmatch(key):
-            raise InvalidInput.at("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+            raise InvalidInput.at(HEADER, "must be 1 to 255 printable ASCII characters")
         return IdempotencyKey(f"key:{key}", _digest(members), KEY_SECONDS)
     request_id = context.request_id()
     # otherwise the id was made here

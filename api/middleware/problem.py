@@ -1,6 +1,6 @@
 """Turns every error into RFC 9457 problem details, with the extra members that OctoLLM's clients read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -70,6 +70,29 @@ def install(app: Flask) -> None:
     app.register_error_handler(OctoError, _from_octo_error)
     app.register_error_handler(HTTPException, from_http)
     app.register_error_handler(Exception, _from_unexpected)
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """Return what problems there are: {code: {status, text, and the code that it is a kind of, if any}}."""
+    found = {
+        code: {"status": status, "text": text, "kind_of": None}
+        for status, (code, text) in _HTTP_CODES.items()
+    }
+    for top, status in _STATUS.items():
+        for kind in _kinds(top):
+            # others are not the API's
+            if kind.__module__ in (OctoError.__module__, __name__):
+                text = (kind.__doc__ or "").partition("\n")[0]
+                above = None if kind is top or kind.__base__ is top else kind.__base__
+                found[kind.code] = {"status": status, "text": text, "kind_of": getattr(above, "code", None)}
+    return dict(sorted(found.items()))
+
+
+def _kinds(top: type[OctoError]) -> Iterator[type[OctoError]]:
+    yield top
+    for kind in top.__subclasses__():
+        if kind not in _STATUS:
+            yield from _kinds(kind)
 
 
 def _from_octo_error(error: OctoError) -> Response:

@@ -14,7 +14,8 @@ from flask import Flask
 from marshmallow import fields as marshmallow_fields
 from werkzeug.routing import Rule
 
-from api.middleware.problem import MEDIA_TYPE
+from api.middleware.idempotency import HEADER
+from api.middleware.problem import MEDIA_TYPE, catalogue
 from api.schemas.operation import Content, Operation, operation_of, scope_of
 from api.schemas.responses import ProblemSchema, ResponseSchema
 from orchestrator.registry.manifest_keys import ARM_ID
@@ -120,7 +121,7 @@ def describe(app: Flask, *, version: str) -> dict[str, Any]:
     for rule, method, view in found:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         spec.path(path, operations={method.lower(): _operation(rule, method, view)})
-    return spec.to_dict()
+    return {**spec.to_dict(), "x-problems": catalogue()}
 
 
 def _component_name(schema: Any) -> str:
@@ -138,6 +139,7 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
         "summary": text[0],
         "description": re.sub(r"\s+", " ", text[2]).strip(),
         "x-scope": scope,
+        "x-idempotent": method != "POST" or declared.is_idempotent or HEADER in declared.headers,
         "security": [{"bearer": []}, {"token": []}] if scope else [],
         "parameters": _parameters(rule, declared),
         "responses": _responses(rule, declared, scope),

@@ -3,14 +3,15 @@
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import EXCLUDE, Schema, fields, validate
 
 from api.middleware import audit, body, cache_control, context
 from api.middleware.auth import requires
-from api.middleware.idempotency import read_key, submit_once
+from api.middleware.idempotency import REPEATABLE, read_key, submit_once
 from api.middleware.task_access import find_task, read_status
 from api.routes.task_contract import (
     EXAMPLES,
@@ -18,11 +19,14 @@ from api.routes.task_contract import (
     read_contract,
     require_priority_scope,
     screened,
+    screened_fork,
 )
 from api.schemas.fields import Timestamp
 from api.schemas.operation import describes
-from api.schemas.requests import RequestSchema, read
+from api.schemas.requests import read
 from api.schemas.responses import ResponseSchema, status_field, task_id_field
+from api.schemas.retry import EXAMPLES as RETRY_EXAMPLES
+from api.schemas.retry import RetryOrder, RetryRequestSchema, read_retry
 from api.schemas.retry_preview import RetryPreviewSchema, preview_reply
 from api.schemas.task_status import (
     CacheReplySchema,
@@ -38,40 +42,19 @@ from orchestrator.memory import events, tasks
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.caller import Caller
-from orchestrator.models.errors import TenantLimit, Unavailable
-from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.errors import InvalidInput, TenantLimit, Unavailable
+from orchestrator.models.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.models.task_contract import Priority
-from orchestrator.observability import log
+from orchestrator.models.trace_context import TraceContext, parse_traceparent
+from orchestrator.observability import log, tracing
 
 MAX_WAIT_SECONDS = 30
-MAX_STEP_ID_CHARACTERS = 64
 _MESSAGES = {
     "hit": "The task is completed by an earlier result.",
     "coalesced": "The same task is already running; it will provide the result.",
 }
-_RETRY_EXAMPLES = {
-    "all that follows a step": {"from_step": "a"},
-    "only say what would run": {"dry_run": True},
-}
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks")
-
-
-class RetryRequestSchema(RequestSchema):
-    """The step from which a task runs again, including finished steps; from is another name for from_step.
-
-    With `dry_run` nothing is written: the reply says which steps would be reused and which would run.
-    """
-
-    dry_run = fields.Boolean(load_default=False)
-    from_step = fields.String(validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
-    from_ = fields.String(data_key="from", validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
-
-    @validates_schema
-    def _has_one_step(self, members: dict[str, Any], **_: Any) -> None:
-        named = {members.get("from_step"), members.get("from_")} - {None}
-        if len(named) > 1:
-            raise ValidationError("Differs from from_step.", "from")
 
 
 class StatusQuerySchema(Schema):
@@ -94,7 +77,6 @@ class AcceptedSchema(ResponseSchema):
 
 
 _RETRIED = {"application/json": {"schema": {"anyOf": [AcceptedSchema, RetryPreviewSchema]}}}
-_RETRY = RetryRequestSchema()
 _STATUS_QUERY = StatusQuerySchema(unknown=EXCLUDE)
 _TRACE_QUERY = TraceQuerySchema(unknown=EXCLUDE)
 _ACCEPTED = AcceptedSchema()
@@ -106,7 +88,10 @@ _ACCEPTED = AcceptedSchema()
     409,
     504,
     body=TaskRequestSchema,
-    headers={"Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`."},
+    headers={
+        **REPEATABLE,
+        "Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`.",
+    },
     examples=EXAMPLES,
     audit_action="task.submit",
 )
@@ -123,7 +108,9 @@ def submit(principal: Principal) -> Response:
         return orchestrator.submit(caller, screened(cache_control.with_header(contract)))
 
     task = submit_once(caller, create)
-    log.bind(task_id=task.task_id)
+    # the first submission may have come in another trace
+    trace = {} if task.is_replay else tracing.log_fields(task.task_id, caller.trace.to_record())
+    log.bind(task_id=task.task_id, **trace)
     return _accepted(task, redacted=task.redacted)
 
 
@@ -133,35 +120,54 @@ def submit(principal: Principal) -> Response:
     409,
     body=RetryRequestSchema,
     is_body_required=False,
-    examples=_RETRY_EXAMPLES,
+    headers=REPEATABLE,
+    examples=RETRY_EXAMPLES,
     audit_action="task.retry",
 )
 @requires("task:submit")
 def retry(principal: Principal, task_id: str) -> Response:
     """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it.
 
-    With `dry_run` it says which steps would be reused and run, and what these used before, and writes nothing.
+    With `set` it is a fork: steps whose inputs, instruction or model differ run again, and what depends on them. With
+    `dry_run` it says which steps would be reused and run, and what these used before, and writes nothing.
     """
-    given = read(_RETRY, body.read_optional_object())
-    from_step: str | None = given.get("from_step") or given.get("from_")
-    if given["dry_run"]:
-        return _retry_preview(principal, task_id, from_step)
-    caller = _caller(principal, {"retry_of": task_id, "from_step": from_step})
+    order = _checked(read_retry(body.read_optional_object()))
+    if order.is_dry:
+        return _retry_preview(principal, task_id, order)
+    caller = _caller(principal, {"retry_of": task_id, **order.members})
 
     def create() -> Submitted:
         source = find_task(principal, task_id)
         require_priority_scope(principal, Priority(source.priority))
-        return context.orchestrator().retry(caller, task_id=source.id, from_step=from_step)
+        return context.orchestrator().retry(
+            caller, task_id=source.id, from_step=order.from_step, fork=order.fork
+        )
 
     return _accepted(submit_once(caller, create), retry_of=task_id)
 
 
-def _retry_preview(principal: Principal, task_id: str, from_step: str | None) -> Response:
+def _checked(order: RetryOrder) -> RetryOrder:
+    """Return the order with the texts of its fork screened. Raises InvalidInput for a model that is not there."""
+    if order.fork is None:
+        return order
+    known = [str(name) for name in context.orchestrator().settings.all_models]
+    if order.fork.model is not None and order.fork.model not in known:
+        raise InvalidInput.at(
+            "set.model", f"this server has no such model; it has {', '.join(known) or 'none'}"
+        )
+    if order.fork.prompt.get(PLAN_STEP) and not known:
+        raise InvalidInput.at(f"set.prompt.{PLAN_STEP}", "no model is configured here that could plan")
+    return replace(order, fork=screened_fork(order.fork))
+
+
+def _retry_preview(principal: Principal, task_id: str, order: RetryOrder) -> Response:
     audit.rename_action("task.retry.preview")
     task = find_task(principal, task_id)
     require_priority_scope(principal, Priority(task.priority))
     with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
-        return jsonify(preview_reply(retry_preview.preview(conn, task, from_step=from_step)))
+        return jsonify(
+            preview_reply(retry_preview.preview(conn, task, from_step=order.from_step, fork=order.fork))
+        )
 
 
 def _caller(principal: Principal, members: Mapping[str, Any]) -> Caller:
@@ -172,7 +178,14 @@ def _caller(principal: Principal, members: Mapping[str, Any]) -> Caller:
         scopes=principal.scopes,
         request_id=context.request_id(),
         idempotency=read_key(members),
+        trace=_trace_context(),
     )
+
+
+def _trace_context() -> TraceContext:
+    """Return the span that the header `traceparent` names; a malformed header counts as none."""
+    parent = parse_traceparent(request.headers.get("traceparent"))
+    return TraceContext(str(parent) if parent else None)
 
 
 @blueprint.get("/<task_id>")

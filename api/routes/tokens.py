@@ -25,7 +25,9 @@ class TokenSchema(ResponseSchema):
 
 
 @blueprint.post("/token")
-@describes({200: TokenSchema}, 401, 429, 503, takes_api_key=True, audit_action="token.issue")
+@describes(
+    {200: TokenSchema}, 401, 429, 503, takes_api_key=True, is_idempotent=True, audit_action="token.issue"
+)
 @public
 def exchange_key() -> Response:
     """Return a JWT for an API key; it has the key's scopes and is refused once the key has ended."""
