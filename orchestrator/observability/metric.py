@@ -103,6 +103,10 @@ for _status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED):
         _TASKS.labels(_status, _priority)
 for _decision in Decision:
     _VERDICTS.labels(_decision)
+for _layer in ("exact", "alias"):
+    _CACHE_WRONG_HITS.labels(_layer)
+for _answer in ("same", "different", "failed"):
+    _PAIRS_JUDGED.labels(_answer)
 
 
 def task_ended(status: str, priority: str, seconds: float) -> None:
@@ -202,7 +206,8 @@ def model_attempted(attempt: CallRecord) -> None:
         _MODEL_TOKENS.labels(provider, model, "input").inc(max(fresh, 0))
         _MODEL_TOKENS.labels(provider, model, "cached_input").inc(attempt.usage.cached_tokens)
         _MODEL_TOKENS.labels(provider, model, "output").inc(attempt.usage.output_tokens)
-    if attempt.dollars:
+    # 0 makes the series, so that its first dollar is an increase
+    if attempt.dollars is not None:
         _MODEL_DOLLARS.labels(provider, model).inc(float(attempt.dollars))
 
 

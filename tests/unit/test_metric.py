@@ -110,6 +110,8 @@ def test_outcomes_that_never_happened_are_zero(tmp_path: Path) -> None:
     assert found["octollm_verdicts_total", "inconclusive"] == 0
     assert found["octollm_repairs_total",] == 0
     assert found["octollm_leases_expired_total",] == 0
+    assert found["octollm_cache_wrong_hits_total", "alias"] == 0
+    assert found["octollm_cache_judge_calls_total", "different"] == 0
 
 
 def test_processes_share_the_state_directory_by_default(tmp_path: Path) -> None:
