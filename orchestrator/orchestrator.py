@@ -56,6 +56,7 @@ from orchestrator.models.approval import Decision
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.fork import Fork
 from orchestrator.models.loop import Spread
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
@@ -114,11 +115,18 @@ class Orchestrator:
         )
         return self._publish(submitted, caller)
 
-    def retry(self, caller: Caller, *, task_id: str, from_step: str | None = None) -> Submitted:
+    def retry(
+        self, caller: Caller, *, task_id: str, from_step: str | None = None, fork: Fork | None = None
+    ) -> Submitted:
         """Save a task that repeats an ended one, and publish it; see lifecycle.retry.retry. Raises like `submit`."""
         self.backpressure.require_room(caller.tenant)
         submitted = retry.retry(
-            self.engine, settings=self.settings, caller=caller, task_id=task_id, from_step=from_step
+            self.engine,
+            settings=self.settings,
+            caller=caller,
+            task_id=task_id,
+            from_step=from_step,
+            fork=fork,
         )
         return self._publish(submitted, caller)
 

@@ -23,6 +23,7 @@ from orchestrator.llm.structured_output import (
 )
 from orchestrator.models.endpoint import Endpoint
 from orchestrator.models.errors import BudgetExceeded, MustWait, StepError, Stopped
+from orchestrator.models.model_choice import ModelName
 from orchestrator.models.model_errors import (
     ModelAnswerCut,
     ModelBusy,
@@ -91,10 +92,10 @@ class ModelChain:
             error.details["attempts"] = [attempt.to_record() for attempt in attempts]
             raise
 
-    def input_room(self, work: Work) -> int:
+    def input_room(self, work: Work, *, model: ModelName | None = None) -> int:
         """Return the tokens that a question may have for every model that is asked for this kind of work."""
         chosen = self._preferences.output_tokens.get(work)
-        rooms = [input_room(work, endpoint.limits, chosen=chosen) for endpoint in self._chain(work)]
+        rooms = [input_room(work, endpoint.limits, chosen=chosen) for endpoint in self._chain(work, model)]
         return min(rooms, default=LEAST_INPUT_TOKENS)
 
     def close(self) -> None:
@@ -107,7 +108,8 @@ class ModelChain:
     ) -> Completion:
         failures: list[StepError] = []
         for endpoint in sorted(
-            self._chain(request.work), key=lambda endpoint: endpoint.provider.name in request.avoid
+            self._chain(request.work, request.model),
+            key=lambda endpoint: endpoint.provider.name in request.avoid,
         ):
             if failures and time.monotonic() >= request.deadline:
                 break
@@ -131,8 +133,13 @@ class ModelChain:
                 return _completion(endpoint, answer, purpose=request.purpose, attempts=attempts)
         raise _most_useful(failures)
 
-    def _chain(self, work: Work) -> Sequence[ModelEndpoint]:
-        """Return the models to ask for this kind of work, the first choice first."""
+    def _chain(self, work: Work, model: ModelName | None) -> Sequence[ModelEndpoint]:
+        """Return the models to ask for this kind of work, the first choice first; only `model` if it is named.
+
+        There is none if this process does not have that one.
+        """
+        if model is not None:
+            return [endpoint for endpoint in self._endpoints if endpoint.name == model]
         chosen = self._preferences.chains.get(work) or self._preferences.default
         named = {endpoint.name: endpoint for endpoint in self._endpoints}
         return [named[name] for name in chosen] if chosen else self._endpoints

@@ -257,9 +257,9 @@ def hold_source(conn: Connection, tenant: str, task_id: str) -> SourceTask | Non
     return SourceTask(*row) if row else None
 
 
-def link_retry(conn: Connection, retry_id: str, *, source_id: str, from_step: str | None) -> None:
-    """Link the two tasks in each other's trace."""
-    values = {"retry_id": retry_id, "source_id": source_id, "from_step": from_step}
+def link_retry(conn: Connection, retry_id: str, *, source_id: str, told: Mapping[str, Any]) -> None:
+    """Link the two tasks in each other's trace; `told` is how the retry differs."""
+    values = {"retry_id": retry_id, "source_id": source_id, "told": record.encode(told)}
     conn.exec_driver_sql(_SQL["link_retry"], values)
 
 

@@ -53,11 +53,11 @@ WHERE id = %(task_id)s AND phase = 'judging' AND finished_at IS NULL;
 -- name: link_retry
 -- Link the two tasks in each other's trace.
 INSERT INTO traces (task_id, round, kind, payload)
-SELECT s.id, s.round, 'retried', jsonb_build_object('by', %(retry_id)s::text, 'from_step', %(from_step)s::text)
+SELECT s.id, s.round, 'retried', jsonb_build_object('by', %(retry_id)s::text) || %(told)s::jsonb
 FROM tasks s
 WHERE s.id = %(source_id)s
 UNION ALL
-SELECT %(retry_id)s, 0, 'retry', jsonb_build_object('of', %(source_id)s::text, 'from_step', %(from_step)s::text);
+SELECT %(retry_id)s, 0, 'retry', jsonb_build_object('of', %(source_id)s::text) || %(told)s::jsonb;
 
 -- name: find_task
 -- Read one task of a tenant.
