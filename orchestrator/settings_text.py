@@ -143,6 +143,14 @@ def parse_local_targets(text: str) -> tuple[str, ...]:
     return pairs
 
 
+def parse_listen(text: str) -> tuple[str, int]:
+    """Parse the address and the port at which a process listens. Raises ValueError."""
+    found = re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", text)
+    if not found or int(found[2]) > 65_535:
+        raise ValueError("address:port, such as 127.0.0.1:9464, 0.0.0.0:9464 or [::]:9464")
+    return found[1].strip("[]"), int(found[2])
+
+
 def parse_origins(text: str) -> tuple[str, ...]:
     """Return origins as browsers send them (RFC 6454): without the scheme's default port. Raises ValueError."""
     origins = tuple(origin.strip().lower() for origin in text.split(",") if origin.strip())

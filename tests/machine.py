@@ -6,8 +6,8 @@ from typing import NoReturn
 import pytest
 
 
-def lacks(what: str) -> NoReturn:
+def lacks(what: str, *, package: str = "postgresql") -> NoReturn:
     """Skip the test; fail it if CI is set, where a missing package must not hide a test."""
     if os.environ.get("CI"):
-        pytest.fail(f"this machine has no {what}: install it (apt-get install postgresql)")
+        pytest.fail(f"this machine has no {what}: install it (apt-get install {package})")
     pytest.skip(f"this machine has no {what}")

@@ -49,6 +49,7 @@ from workers.attempt.claims import claim_row
 from workers.attempt.completion import give_up
 from workers.runtime import process
 from workers.runtime.lost_effect import ask_about
+from workers.runtime.presence import show_alive
 from workers.runtime.watchdog import Watchdog
 from workers.schedule_sweep import ScheduleSweep
 from workers.tasks import app
@@ -97,6 +98,7 @@ class Sweeper:
 
         A sweep that deletes what is past its retention rests for a minute when it finds nothing.
         """
+        show_alive(self._settings.alive_file)
         sweeps: tuple[Callable[[], Swept], ...] = (
             self.queue_again_after_flush,
             # an approval expires before its task's deadline
@@ -308,6 +310,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
     bootstrap.refuse_servers(worker.settings, worker.engine)
+    process.serve_metrics(worker.settings)
     lean.settle()
     sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
     watchdog = Watchdog(worker.settings.watchdog_seconds)
@@ -316,8 +319,10 @@ def main() -> None:
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
 
     def sweep() -> None:
-        while sweeper.tick() and not stopped.is_set():
-            pass
+        has_more = True
+        while has_more and not stopped.is_set():
+            has_more = sweeper.tick()
+            metric.sweep_ended()
 
     every = worker.settings.sweep_seconds
     Loop(

@@ -54,7 +54,9 @@ def install(app: Flask, orchestrator: Orchestrator) -> None:
     app.register_blueprint(blueprint)
     app.register_blueprint(blueprint, url_prefix="/v1", name="v1")
     app.extensions[_COLLECTORS] = [
-        StateGauges(orchestrator.engine, orchestrator.redis),
+        StateGauges(
+            orchestrator.engine, orchestrator.redis, retention_days=orchestrator.settings.retention_days
+        ),
         *_count_requests(app),
     ]
 

@@ -27,6 +27,7 @@ LEAST_LIKENESS = 0.4
 """The least similarity of two spellings by pg_trgm; its default, 0.6, rejects words with one wrong letter."""
 
 _SQL = load(__file__)
+_BY_TRIGRAMS = f"{_SQL['set_likeness']}\n{_SQL['by_trigrams']}"
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ def _beside_words(
 ) -> list[tuple[str, Sequence[Any]]]:
     found = []
     if abilities.trigrams:
-        conn.exec_driver_sql(_SQL["set_likeness"], {"likeness": str(LEAST_LIKENESS)})
         long = [term for term in sought.terms if len(term) >= LEAST_TRIGRAM_LETTERS]
-        found.append(("trigrams", _rows(conn, "by_trigrams", {**values, "terms": long})))
+        spelt = {**values, "terms": long, "likeness": str(LEAST_LIKENESS)}
+        found.append(("trigrams", conn.exec_driver_sql(_BY_TRIGRAMS, spelt).all()))
     if abilities.meaning and sought.vector is not None:
         meant = {"model": sought.model, "vector": vector_text(sought.vector)}
         found.append(("meaning", _rows(conn, "by_meaning", {**values, **meant})))

@@ -39,8 +39,9 @@ ORDER BY cardinality(terms) DESC, density DESC, sha256 NULLS LAST, unpacked, fil
 LIMIT %(limit)s
 
 -- name: set_likeness
--- Set how similar two spellings must be for %%> in this session; a letter missing out of eight gives 0.54.
-SELECT set_config('pg_trgm.word_similarity_threshold', %(likeness)s, false)
+-- Set how similar two spellings must be for %%> in the statement that follows in the same simple query: behind a pooler
+-- the next statement may run in another session. A letter missing out of eight gives 0.54.
+SELECT set_config('pg_trgm.word_similarity_threshold', %(likeness)s, true);
 
 -- name: by_trigrams
 -- Find passages with a word spelt much like a term, in indexed documents by the trigram index and in texts that come

@@ -41,8 +41,11 @@ class StateGauges(Collector):
     If a server can't be reached, its gauges are missing and octollm_census_up is 0 for it.
     """
 
-    def __init__(self, engine: Engine, redis: "Redis", *, cache_seconds: float = 2.0) -> None:
+    def __init__(
+        self, engine: Engine, redis: "Redis", *, retention_days: int, cache_seconds: float = 2.0
+    ) -> None:
         self._engine = engine
+        self._retention_days = retention_days
         self._redis = redis
         self._cache_seconds = cache_seconds
         self._counted_at = float("-inf")
@@ -71,10 +74,16 @@ class StateGauges(Collector):
         return counted
 
     def _from_postgres(self) -> list[Metric]:
-        values = {"within_seconds": ALIVE_WITHIN_SECONDS}
+        values = {"within_seconds": ALIVE_WITHIN_SECONDS, "days": self._retention_days}
         with statement(self._engine) as conn:
             found = {name: _pairs(conn.exec_driver_sql(_SQL[name], values).all()) for name in _SQL}
+        late = GaugeMetricFamily(
+            "octollm_retention_overdue_seconds",
+            "For how long the oldest ended task has been due for deletion.",
+            value=found["age_overdue"].get("tasks", 0.0),
+        )
         return [
+            late,
             _gauge("octollm_active_tasks", "phase", keys=_PHASES, found=found["count_tasks"]),
             _gauge("octollm_queue_oldest_seconds", "queue", keys=ALL_QUEUES, found=found["age_queues"]),
             _gauge("octollm_workers", "arm", keys=_served(), found=found["count_workers"]),

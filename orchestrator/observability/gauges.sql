@@ -28,3 +28,13 @@ SELECT layer, count(*)
 FROM cache_switches
 WHERE off_until > now()
 GROUP BY layer;
+
+-- name: age_overdue
+-- For how many seconds the oldest ended task has been past its retention; no row if none is. Tasks that a retry refers
+-- to are kept on purpose.
+SELECT 'tasks', extract(epoch FROM now() - make_interval(days => %(days)s) - finished_at)::float8
+FROM tasks
+WHERE finished_at < now() - make_interval(days => %(days)s)
+  AND NOT EXISTS (SELECT FROM tasks retry WHERE retry.retry_of = tasks.id)
+ORDER BY finished_at
+LIMIT 1;

@@ -62,6 +62,11 @@ _SCHEDULE_FIRES = Counter(
     "octollm_schedule_fires", "Times of schedules, by what became of them.", ["outcome"]
 )
 _SWEPT = Counter("octollm_swept", "Actions of the sweeper.", ["kind"])
+_SWEPT_AT = Gauge(
+    "octollm_sweeper_last_run_timestamp_seconds",
+    "When a sweep last ended, in seconds since 1970.",
+    multiprocess_mode="mostrecent",
+)
 _THREAD_FAILURES = Counter(
     "octollm_thread_failures", "Failures of our own threads, which continue afterwards.", ["thread"]
 )
@@ -175,6 +180,11 @@ def swept(kind: str, count: int = 1) -> None:
     """Count actions of the sweeper; `kind` is a constant of its code."""
     if count:
         _SWEPT.labels(kind).inc(count)
+
+
+def sweep_ended() -> None:
+    """Record that a sweep has just ended."""
+    _SWEPT_AT.set_to_current_time()
 
 
 def model_attempted(attempt: CallRecord) -> None:

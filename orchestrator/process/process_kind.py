@@ -35,7 +35,8 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "WEBHOOK_SECRET": frozenset(("webhook",)),
     # it may hold a password
     "PIP_INDEX_URL": frozenset((ARMS["executor"].process,)),
-    "METRICS_TOKEN": frozenset(("web",)),
+    # whoever may serve metrics (METRICS_LISTEN)
+    "METRICS_TOKEN": frozenset(("web", *_ROUNDS, *_ARMS, REMOTE, "webhook", "sweeper")),
     "FLOWER_BASIC_AUTH": frozenset(("flower",)),
 }
 _OF_PROVIDERS: Final = ("OPENAI_", "ANTHROPIC_")

@@ -27,8 +27,7 @@ def scheduled(client: Client, name: str, *, seconds: float = 0, overlap: str = "
         "every_seconds": 3600,
         "overlap": overlap,
     }
-    made: dict[str, Any] = client.call("POST", "/v1/schedules", body)
-    return str(made["schedule_id"])
+    return str(client.call("POST", "/v1/schedules", body).body["schedule_id"])
 
 
 def let_come(database: Engine, schedule_id: str) -> None:
@@ -63,7 +62,7 @@ def test_a_sweeper_dies_before_or_after_it_starts_the_task(
     assert_completed_once(client, task["id"], steps=["a"])
     if point is Point.FIRED_NOT_PUBLISHED:
         assert row_of(database, task["id"], "$plan")["sends"] > 1
-    history: dict[str, Any] = client.call("GET", f"/v1/schedules/{schedule_id}/events")
+    history = client.call("GET", f"/v1/schedules/{schedule_id}/events").body
     assert [event["type"] for event in history["events"]] == ["fire.started", "schedule.created"]
     assert history["events"][0]["task_status"] == "completed"
 

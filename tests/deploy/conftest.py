@@ -6,9 +6,12 @@
 import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.machine import lacks
 
 ROOT = Path(__file__).parents[2]
 _LONGEST_SECONDS = 100
@@ -33,3 +36,11 @@ def run_tool() -> RunTool:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def promtool(run_tool: RunTool) -> RunTool:
+    """Return a function that runs promtool, which scripts/promtool installs."""
+    if run_tool("promtool", "--version").returncode:
+        lacks("promtool", package="prometheus")
+    return partial(run_tool, "promtool")

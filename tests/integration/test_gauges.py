@@ -36,7 +36,7 @@ def _samples(metrics: list[Metric]) -> dict[tuple[str, ...], float]:
 
 
 def test_empty_queues_and_phases_are_zero(engine: Engine, broker: "redis.Redis") -> None:
-    found = _samples(list(StateGauges(engine, broker).collect()))
+    found = _samples(list(StateGauges(engine, broker, retention_days=30).collect()))
 
     assert {found["octollm_queue_depth", queue] for queue in ALL_QUEUES} == {0.0}
     assert {found["octollm_queue_oldest_seconds", queue] for queue in ALL_QUEUES} == {0.0}
@@ -51,7 +51,7 @@ def test_messages_of_all_priorities_count_as_one_queue(engine: Engine, broker: "
     for step, messages in (("", 1), ("\x06\x163", 2), ("\x06\x166", 3), ("\x06\x169", 4)):
         broker.rpush(f"arm.coder{step}", *["m"] * messages)
 
-    found = _samples(list(StateGauges(engine, broker).collect()))
+    found = _samples(list(StateGauges(engine, broker, retention_days=30).collect()))
 
     assert found["octollm_queue_depth", "arm.coder"] == 10.0
     assert found["octollm_queue_depth", "arm.executor"] == 0.0
@@ -77,7 +77,7 @@ def test_open_tasks_ages_and_workers_are_counted(engine: Engine, broker: "redis.
             ),
         )
 
-    found = _samples(list(StateGauges(engine, broker).collect()))
+    found = _samples(list(StateGauges(engine, broker, retention_days=30).collect()))
 
     assert found["octollm_active_tasks", "executing"] == 2.0
     assert 29 < found["octollm_queue_oldest_seconds", "arm.coder"] < 35
@@ -86,19 +86,24 @@ def test_open_tasks_ages_and_workers_are_counted(engine: Engine, broker: "redis.
 
 
 def test_a_second_scrape_within_two_seconds_sends_no_query(engine: Engine, broker: "redis.Redis") -> None:
-    census = StateGauges(engine, broker, cache_seconds=60)
+    census = StateGauges(engine, broker, retention_days=30, cache_seconds=60)
     list(census.collect())
     broker.rpush("judge", "m")
 
     assert _samples(list(census.collect()))["octollm_queue_depth", "judge"] == 0.0
-    assert _samples(list(StateGauges(engine, broker).collect()))["octollm_queue_depth", "judge"] == 1.0
+    assert (
+        _samples(list(StateGauges(engine, broker, retention_days=30).collect()))[
+            "octollm_queue_depth", "judge"
+        ]
+        == 1.0
+    )
 
 
 def test_if_one_server_is_down_the_others_gauges_remain(engine: Engine) -> None:
     # none of our servers listens on port 9 (discard)
     nobody = redis.Redis(port=9, socket_connect_timeout=0.2, retry=None)
 
-    text = metric.exposition([StateGauges(engine, nobody)]).decode()
+    text = metric.exposition([StateGauges(engine, nobody, retention_days=30)]).decode()
 
     assert 'octollm_census_up{server="redis"} 0.0' in text
     assert 'octollm_active_tasks{phase="planning"} 0.0' in text

@@ -77,6 +77,17 @@ def test_a_misspelt_word_is_found_where_the_server_has_trigrams(query: str, mach
     assert result.output["found"] == len(result.output["matches"])
 
 
+def test_a_search_leaves_no_setting_in_the_session(machine_engine: Engine) -> None:
+    """Behind a pooler the session serves other processes next."""
+    with statement(machine_engine) as conn:
+        before = conn.exec_driver_sql("SHOW pg_trgm.word_similarity_threshold").scalar_one()
+
+    search(machine_engine, "refundd delvery")
+
+    with statement(machine_engine) as conn:
+        assert conn.exec_driver_sql("SHOW pg_trgm.word_similarity_threshold").scalar_one() == before
+
+
 def test_a_passage_found_both_ways_counts_once_and_comes_first(machine_engine: Engine) -> None:
     result = search(machine_engine, "late delivry")
 

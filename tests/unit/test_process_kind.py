@@ -41,18 +41,18 @@ MODELS = {
 }
 OPEN = {"DATABASE_URL", "REDIS_URL", "PERMIT_PUBLIC_KEY", "LEASE_SECONDS"}
 EXPECTED = {
-    "arms": {"CACHE_SECRET"},
+    "arms": {"CACHE_SECRET", "METRICS_TOKEN"},
     "web": {"JWT_PRIVATE_KEY", "JWT_SECRET", "CACHE_SECRET", "ARM_SECRET", "METRICS_TOKEN"},
-    "planner": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS},
-    "judge": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS},
-    "retriever": {"CACHE_SECRET", *MODELS},
-    "writer": {"CACHE_SECRET", *MODELS},
-    "coder": {"CACHE_SECRET", *MODELS},
-    "executor": {"CACHE_SECRET"},
-    "guardian": {"CACHE_SECRET"},
-    "remote": {"CACHE_SECRET", "ARM_SECRET"},
-    "webhook": {"WEBHOOK_SECRET"},
-    "sweeper": set(),
+    "planner": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS, "METRICS_TOKEN"},
+    "judge": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS, "METRICS_TOKEN"},
+    "retriever": {"CACHE_SECRET", *MODELS, "METRICS_TOKEN"},
+    "writer": {"CACHE_SECRET", *MODELS, "METRICS_TOKEN"},
+    "coder": {"CACHE_SECRET", *MODELS, "METRICS_TOKEN"},
+    "executor": {"CACHE_SECRET", "METRICS_TOKEN"},
+    "guardian": {"CACHE_SECRET", "METRICS_TOKEN"},
+    "remote": {"CACHE_SECRET", "ARM_SECRET", "METRICS_TOKEN"},
+    "webhook": {"WEBHOOK_SECRET", "METRICS_TOKEN"},
+    "sweeper": {"METRICS_TOKEN"},
     "flower": {"FLOWER_BASIC_AUTH"},
 }
 

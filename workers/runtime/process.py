@@ -25,6 +25,7 @@ from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError
 from orchestrator.process import lean
+from orchestrator.settings import Settings
 from orchestrator.similarity import signature_of
 from workers.arms.base import CancelToken
 from workers.runtime import startup_checks
@@ -186,6 +187,16 @@ def open_models_early(app: Celery) -> threading.Thread | None:
     return of(app).open_early() if uses_models else None
 
 
+def serve_metrics(settings: Settings) -> None:
+    """Serve the metrics of this host's processes if METRICS_LISTEN is set. Raises SettingsError."""
+    if settings.metrics_listen is None:
+        return
+    from orchestrator.observability.listener import MetricsListener  # noqa: PLC0415 - most workers serve none
+
+    host, port = settings.metrics_listen
+    MetricsListener(host, port, token=settings.metrics_token).start()
+
+
 def connect_signals(app: Celery) -> None:
     """Set up each of Celery's processes: a thread pool works in the main process, a prefork pool in its children."""
 
@@ -198,6 +209,7 @@ def connect_signals(app: Celery) -> None:
         worker = start(app)
         try:
             bootstrap.refuse_servers(worker.process.settings, worker.process.engine)
+            serve_metrics(worker.process.settings)
             startup_checks.import_functions(app)
         except SettingsError as error:
             # Celery logs an Exception of a receiver and goes on; SystemExit ends the worker
