@@ -157,6 +157,7 @@ _CONSTANTS: dict[str, Any] = {
     "redispatch_seconds": 15,
     "registered_by": "me",
     "reports": "[]",
+    "revision": 1,
     "round": 1,
     "routes": "{}",
     "rows": "[]",
