@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from tests.acceptance.plans import collect, verify, wait
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients" / "typescript"
 TSC = ROOT / "api" / "console" / "vendor" / "node_modules" / "typescript" / "bin" / "tsc"
+PAGES = (CLIENT / "README.md", ROOT / "docs" / "how-to" / "use-the-clients.md")
 PLANS = {
     "collect": {"steps": [collect("a", {"n": 3})], "result": {"n": {"$from": "a", "pointer": "/values/n"}}},
     "failing": {"steps": [verify("v", 1, {"pointer": "", "equals": 2})]},
@@ -46,10 +48,13 @@ def program(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(packed, folder / "node_modules" / "octollm-client")
     for source in (CLIENT / "test").glob("*.ts"):
         shutil.copy(source, folder)
+    for number, page in enumerate(PAGES):
+        (block,) = re.findall(r"^```ts\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        (folder / f"page{number}.ts").write_text(block)
     (folder / "package.json").write_text('{"type": "module"}')
     options = ["--strict", "--module", "nodenext", "--target", "es2023"]
     libraries = ["--lib", "es2023,dom,dom.iterable,dom.asynciterable"]
-    _tsc(*options, *libraries, "usage.ts", cwd=folder)
+    _tsc(*options, *libraries, *(path.name for path in folder.glob("*.ts")), cwd=folder)
     return folder / "usage.js"
 
 
@@ -105,6 +110,20 @@ def test_no_event_is_lost_or_doubled_when_the_api_is_killed_meanwhile(
 
     assert len(killed) >= 2
     assert seen == list(range(1, stored + 1))
+
+
+@pytest.mark.parametrize("number", range(len(PAGES)))
+def test_what_the_pages_show_compiles_and_runs(
+    number: int, program: Path, stack: Stack, api_key: str
+) -> None:
+    environ = {**os.environ, "OCTOLLM_URL": stack.url, "OCTOLLM_API_KEY": api_key}
+
+    done = subprocess.run(
+        ["node", f"page{number}.js"], cwd=program.parent, env=environ, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "task.completed" in done.stdout
 
 
 def _tsc(*arguments: str, cwd: Path) -> None:
