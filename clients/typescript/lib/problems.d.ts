@@ -62,6 +62,9 @@ export class ResourceNotFound extends NotFound {}
 /** A required server can't be reached; try again. */
 export class ServiceUnavailable extends ServerError {}
 
+/** The task has not ended in the time that a caller may wait for it. */
+export class StillRunning extends ServerError {}
+
 /** The tenant's files use all of its storage; delete some with DELETE /v1/files/{id}. */
 export class StorageLimitExceeded extends Forbidden {}
 

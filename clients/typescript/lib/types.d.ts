@@ -728,6 +728,20 @@ export interface Metadata {
   replans: number;
 }
 
+/** A model as OpenAI lists them: octollm plans by itself, octollm/<recipe> by a recipe. */
+export interface Model {
+  id: string;
+  object: "model";
+  created: number;
+  owned_by: string;
+}
+
+/** All models. */
+export interface ModelList {
+  object: "list";
+  data: Array<Model>;
+}
+
 /** A new API key; `key` is its text, which is not stored and can't be shown again. */
 export interface NewKey {
   key_id: string;
@@ -863,6 +877,52 @@ export interface Registered {
   expires_at: string | null;
   heartbeat_seconds: number | null;
   secret: string | null;
+}
+
+/** Why a response failed: OpenAI's nearest code, and our code and message. */
+export interface ResponseError {
+  code: string;
+  message: string;
+}
+
+/** A task as OpenAI's response object; `metadata` has, besides the caller's, members that begin with octollm_. */
+export interface ResponseObject {
+  id: string;
+  object: "response";
+  created_at: number;
+  completed_at: number | null;
+  status: "queued" | "in_progress" | "completed" | "failed" | "cancelled" | "incomplete";
+  background: boolean;
+  error: ResponseError | null;
+  incomplete_details: Record<string, any> | null;
+  instructions: string | null;
+  max_output_tokens: number | null;
+  model: string;
+  output: Array<Record<string, any>>;
+  parallel_tool_calls: boolean;
+  previous_response_id: string | null;
+  store: boolean;
+  temperature: number | null;
+  text: Record<string, any>;
+  tool_choice: "auto";
+  tools: Array<Record<string, any>>;
+  top_p: number | null;
+  truncation: "disabled";
+  usage: Record<string, any> | null;
+  metadata: Record<string, string>;
+}
+
+/** A request for a response, in OpenAI's shape; `octollm` has members of POST /v1/tasks that OpenAI has none for. */
+export interface ResponseRequest {
+  model: string;
+  input: string | Array<Record<string, any>>;
+  instructions?: string | null;
+  background?: boolean | null;
+  stream?: boolean | null;
+  metadata?: Record<string, any> | null;
+  max_output_tokens?: number | null;
+  text?: Record<string, any> | null;
+  octollm?: Record<string, any> | null;
 }
 
 /** The result of a task: the answer, `output` as text and `data` as JSON values; `summary` is what each step did. */
