@@ -280,7 +280,7 @@ def test_a_download_begins_again_and_is_checked() -> None:
     known = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     target = _files.in_memory()
 
-    Played(_flows.download(session(), known, target), [OPEN, b"wor", LOST, OPEN, b"hel", b"lo", b""])
+    Played(_flows.download(session(), known, target), [OPEN, b"wor", LOST, OPEN, b"he", b"llo", b""])
 
     assert target.getvalue() == b"hello"
     with pytest.raises(DownloadDamaged):
