@@ -88,7 +88,6 @@ def test_a_search_leaves_no_setting_in_the_session(machine_engine: Engine) -> No
         assert conn.exec_driver_sql("SHOW pg_trgm.word_similarity_threshold").scalar_one() == before
 
 
-
 def test_a_passage_found_both_ways_counts_once_and_comes_first(machine_engine: Engine) -> None:
     result = search(machine_engine, "late delivry")
 
