@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations effects attack conformance \
-	sbom audit lock clean console-vendor lint-console test-console test-browser check-deploy
+	sbom audit lock clean console-vendor lint-console test-console test-browser check-deploy clients test-clients
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -85,6 +85,12 @@ $(BROWSER): tests/browser/requirements.lock $(STAMP)
 	@uv pip install --quiet --no-config --require-hashes -r tests/browser/requirements.lock
 	@touch $@
 
+clients: setup ## generate the types and methods of clients/ from the API's description
+	@python -m clients.generator
+
+test-clients: setup ## the Python and the TypeScript client against a running stack (needs node)
+	@$(TEST_ENV) python -m pytest tests/clients $(ARGS)
+
 check-deploy: setup $(DEPLOY_TOOLS)/.set-up ## check the Dockerfile and everything in deploy/ with the tools of tests/deploy
 	@$(TEST_ENV) DEPLOY_TOOLS=$(abspath $(DEPLOY_TOOLS))/bin python -m pytest tests/deploy $(ARGS)
 
@@ -133,10 +139,10 @@ audit: setup ## ask PyPI for known vulnerabilities of the locked packages; fails
 	@scripts/audit
 
 lock: setup ## resolve requirements.lock again, for Python 3.11 to 3.14 on Linux and macOS; UPGRADE= keeps versions
-	@$(COMPILE) setup.cfg --extra embedded --extra executor --extra dev $(UPGRADE) -o requirements.lock
+	@$(COMPILE) setup.cfg --extra embedded --extra executor --extra otel --extra dev $(UPGRADE) -o requirements.lock
 	@$(COMPILE) tests/browser/requirements.in $(UPGRADE) -c requirements.lock -o tests/browser/requirements.lock
 	@$(COMPILE) tests/deploy/requirements.in $(UPGRADE) -c requirements.lock -o tests/deploy/requirements.lock
-	@$(COMPILE) setup.cfg --extra executor -c requirements.lock -o deploy/image/requirements.lock
+	@$(COMPILE) setup.cfg --extra executor --extra otel -c requirements.lock -o deploy/image/requirements.lock
 	@$(COMPILE) deploy/image/build.in -c requirements.lock -o deploy/image/build.lock
 UPGRADE = --upgrade
 COMPILE = uv pip compile --quiet --no-config --universal --generate-hashes --python-version 3.11 \

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import structlog
@@ -37,7 +37,8 @@ from orchestrator.memory.hints import Hints
 from orchestrator.memory.pools import ArmStatistics
 from orchestrator.memory.registered_arms import RegisteredArms
 from orchestrator.models.arm_capability import ARMS, REMOTE
-from orchestrator.observability import log, metric
+from orchestrator.models.errors import SettingsError
+from orchestrator.observability import log, metric, tracing
 from orchestrator.orchestrator import Orchestrator, TaskLoop
 from orchestrator.planner import recipes
 from orchestrator.process.refreshed import Refreshed
@@ -116,6 +117,8 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
     """Wire an API process; reads the environment when no settings are given. Raises SettingsError."""
     chosen = settings or settings_module.load()
     credential.require_signing(chosen)
+    refuse_metrics_directory()
+    tracing.configure(chosen.octollm_kind or "web")
     engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
     refuse_servers(chosen, engine)
     _attach_registered_arms(chosen, engine)
@@ -131,6 +134,15 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
         backpressure=Backpressure(engine, settings=chosen),
         app=make_app(lambda: chosen),
     )
+
+
+def refuse_metrics_directory() -> None:
+    """Raise SettingsError for a PROMETHEUS_MULTIPROC_DIR that can't be written; log it of the default directory."""
+    if not metric.SHARING.fault:
+        return
+    if metric.SHARING.is_named:
+        raise SettingsError(metric.SHARING.fault)
+    _log.warning("metrics.not_shared", reason=metric.SHARING.fault)
 
 
 def refuse_servers(settings: Settings, engine: Engine) -> None:
@@ -155,6 +167,8 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     """Wire a worker's process, which shares the engine of the app's result backend; `service` names it in the log."""
     chosen = settings_module.load()
     log.configure(chosen, service=service)
+    refuse_metrics_directory()
+    tracing.configure(chosen.octollm_kind or service)
     if service == "worker":
         _require_secret(chosen)
     if chosen.octollm_kind in ("", "planner"):
@@ -191,6 +205,7 @@ def open_models(settings: Settings) -> ModelChain:
         observe=metric.model_attempted,
         environ=os.environ,
         learned=LearnedFacts(open_client(settings.redis_url, timeout_seconds=1)),
+        trace=tracing.model_called,
     )
 
 
@@ -202,7 +217,11 @@ def load_prices() -> None:
 def open_embedder(settings: Settings) -> Embedder | None:
     """Return the embedding model that the settings choose, or None; see `open_models`."""
     return model_chain.open_embedder(
-        settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
+        settings,
+        gate=_gate(settings),
+        observe=metric.model_attempted,
+        environ=os.environ,
+        trace=partial(tracing.model_called, operation="embeddings"),
     )
 
 

@@ -42,6 +42,7 @@ from orchestrator.models.ids import chord_id
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
+from orchestrator.models.trace_context import Judgement
 from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.models.wording import count_of
 from orchestrator.settings import Settings
@@ -52,6 +53,14 @@ class PlanAsked:
     """A task that is to be planned again; `planner` is the message to publish."""
 
     planner: StepMessage
+
+
+@dataclass(frozen=True)
+class _Rejection:
+    """A verdict that rejects a round, and the judge's attempt that gave it."""
+
+    verdict: Verdict
+    by: Judgement
 
 
 def conclude(
@@ -78,13 +87,15 @@ def conclude(
     if verdict.decision is Decision.FAILED:
         decisions = {"verdict": verdict.to_record()}
         events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
-        return _mend_or_reject(conn, task, verdict, settings=settings)
+        rejection = _Rejection(verdict, Judgement(claim.round, claim.attempt))
+        return _mend_or_reject(conn, task, rejection, settings=settings)
     return end_task(conn, task, replace(passed, facts=facts))
 
 
 def _mend_or_reject(
-    conn: Connection, task: LockedTask, verdict: Verdict, *, settings: Settings
+    conn: Connection, task: LockedTask, rejection: _Rejection, *, settings: Settings
 ) -> Ended | SavedRound | PlanAsked:
+    verdict = rejection.verdict
     history = rounds.history(conn, task.id)
     plan = history[-1].plan
     outcomes = steps.results_of(conn, task.id, round_number=task.round)
@@ -93,13 +104,13 @@ def _mend_or_reject(
     repair = plan_repair(plan, verdict, outcomes, repairs_done=repairs_done, max_repairs=budget.max_repairs)
     if isinstance(repair, Repair):
         chord.close(conn, chord_id(task.id, round_number=task.round))
-        return _save_repair(conn, task, plan, repair, outcomes, verdict=verdict, settings=settings)
+        return _save_repair(conn, task, plan, repair, outcomes, rejection=rejection, settings=settings)
     tokens_left = budget.max_tokens - ledger.used(conn, task.id)[0]
     order = plan_replan(history, verdict, outcomes, budget=budget, tokens_left=tokens_left, why=repair.reason)
     if isinstance(order, NoReplan):
         return _reject(conn, task, verdict, outcomes, reason=f"{repair.reason}; {order.reason}")
     chord.close(conn, chord_id(task.id, round_number=task.round))
-    return _ask_for_plan(conn, task, order, verdict=verdict, settings=settings)
+    return _ask_for_plan(conn, task, order, rejection, settings=settings)
 
 
 def _save_repair(
@@ -109,9 +120,10 @@ def _save_repair(
     repair: Repair,
     outcomes: Sequence[StepOutcome],
     *,
-    verdict: Verdict,
+    rejection: _Rejection,
     settings: Settings,
 ) -> SavedRound:
+    verdict = rejection.verdict
     layout = RoundLayout(
         task_id=task.id,
         number=task.round + 1,
@@ -122,6 +134,7 @@ def _save_repair(
         feedback=verdict.faulty,
         repeats=repair.repeats,
         earlier=earlier_loops(plan, repair.reruns, verdict, outcomes, task_id=task.id, number=task.round),
+        judged=rejection.by,
     )
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
@@ -131,12 +144,12 @@ def _save_repair(
 
 
 def _ask_for_plan(
-    conn: Connection, task: LockedTask, order: ReplanOrder, *, verdict: Verdict, settings: Settings
+    conn: Connection, task: LockedTask, order: ReplanOrder, rejection: _Rejection, *, settings: Settings
 ) -> PlanAsked:
-    planner = planner_message(task, order)
+    planner = planner_message(task, order, rejection.by)
     rounds.plan_again(conn, planner, redispatch_seconds=settings.redispatch_seconds)
-    fact = {"round": task.round, "reason": order.reason, "feedback": dict(verdict.faulty)}
-    decision = {"replan": True, **asdict(order), "faulty": sorted(verdict.faulty)}
+    fact = {"round": task.round, "reason": order.reason, "feedback": dict(rejection.verdict.faulty)}
+    decision = {"replan": True, **asdict(order), "faulty": sorted(rejection.verdict.faulty)}
     events.write(
         conn,
         task.id,

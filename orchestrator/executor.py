@@ -129,7 +129,7 @@ def _earlier_loops(plan: Plan, reuse: RoundReuse) -> dict[str, EarlierLoop]:
         step.id: EarlierLoop(
             source.task_id,
             source.round,
-            None if step.id == source.from_step or step.id in reuse.again else (),
+            None if step.id in reuse.again else (),
         )
         for step in plan.steps
         if step.for_each is not None and step.id in reuse.reruns
@@ -191,4 +191,10 @@ def _reuse(conn: Connection, claim: Claim, plan: Plan, routes: Mapping[str, Mapp
     source = source_of(claim.spec)
     if source is None:
         return plan_reuse(plan, ())
+    if source.is_planned_again:
+        earlier = rounds.read(conn, source.task_id, number=source.round)
+        outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+        acted = effects.acted(conn, source.task_id)
+        reuse = reuse_after_replan(plan, earlier, outcomes, routes=routes, acted=acted)
+        return replace(reuse, feedback={}, source=source)
     return read_reuse(conn, plan, source)

@@ -56,12 +56,13 @@ from orchestrator.models.approval import Decision
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.fork import Fork
 from orchestrator.models.loop import Spread
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Verdict
-from orchestrator.observability import metric
+from orchestrator.observability import metric, tracing
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from orchestrator.queue import canvas
@@ -114,11 +115,18 @@ class Orchestrator:
         )
         return self._publish(submitted, caller)
 
-    def retry(self, caller: Caller, *, task_id: str, from_step: str | None = None) -> Submitted:
+    def retry(
+        self, caller: Caller, *, task_id: str, from_step: str | None = None, fork: Fork | None = None
+    ) -> Submitted:
         """Save a task that repeats an ended one, and publish it; see lifecycle.retry.retry. Raises like `submit`."""
         self.backpressure.require_room(caller.tenant)
         submitted = retry.retry(
-            self.engine, settings=self.settings, caller=caller, task_id=task_id, from_step=from_step
+            self.engine,
+            settings=self.settings,
+            caller=caller,
+            task_id=task_id,
+            from_step=from_step,
+            fork=fork,
         )
         return self._publish(submitted, caller)
 
@@ -175,7 +183,9 @@ class Orchestrator:
             canvas.publish(self.app, submitted.messages)
         if not submitted.is_replay:
             metric.cache_asked(submitted.cached.outcome, submitted.cached.layer)
-            if not submitted.status.is_final():
+            if submitted.status.is_final():
+                tracing.task_answered(submitted.task_id, caller.trace, created_at=submitted.created_at)
+            else:
                 self.backpressure.add(caller.tenant)
         return submitted
 
@@ -353,9 +363,10 @@ def _stopping(hints: Hints, saved: SavedRound, report: Callable[[], None]) -> Ca
 
 
 def report_end(hints: Hints, ended: Ended) -> None:
-    """Count a task's end, notify its watchers, and stop its running steps. Call it after the commit."""
+    """Count and trace a task's end, notify its watchers, and stop its running steps. Call it once, after the commit."""
     hints.end(ended.task_id, *(follower.task_id for follower in ended.shared))
     metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)
+    tracing.task_ended(ended)
     for follower in ended.shared:
         metric.task_ended(ended.status.value, follower.priority, follower.age_seconds)
     if any(row.former_state == StepState.RUNNING for row in ended.stopped):

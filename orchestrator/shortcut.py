@@ -122,7 +122,16 @@ def conclude(
     if isinstance(made, NotMade):
         _refuse_unless_rare(claim, made)
         return None
-    return Ended(claim.task_id, ending.status, made.priority, made.age_seconds, stopped=())
+    return Ended(
+        claim.task_id,
+        ending.status,
+        made.priority,
+        made.age_seconds,
+        created_at=claim.created_at,
+        trace_context=claim.trace_context,
+        error_code=None,
+        stopped=(),
+    )
 
 
 def _refuse_unless_rare(claim: Claim, not_made: NotMade) -> None:

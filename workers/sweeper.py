@@ -9,6 +9,7 @@ if __name__ == "__main__":
     lean.start_lean()
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ from orchestrator.memory import (
     webhooks,
 )
 from orchestrator.memory.steps import Backlog
-from orchestrator.models.errors import SandboxUnavailable
+from orchestrator.models.errors import SandboxUnavailable, SettingsError
 from orchestrator.observability import metric
 from orchestrator.orchestrator import report_end
 from orchestrator.process.loop import Loop, Pace
@@ -49,6 +50,7 @@ from workers.attempt.claims import claim_row
 from workers.attempt.completion import give_up
 from workers.runtime import process
 from workers.runtime.lost_effect import ask_about
+from workers.runtime.presence import show_alive
 from workers.runtime.watchdog import Watchdog
 from workers.schedule_sweep import ScheduleSweep
 from workers.tasks import app
@@ -97,6 +99,7 @@ class Sweeper:
 
         A sweep that deletes what is past its retention rests for a minute when it finds nothing.
         """
+        show_alive(self._settings.alive_file)
         sweeps: tuple[Callable[[], Swept], ...] = (
             self.queue_again_after_flush,
             # an approval expires before its task's deadline
@@ -334,4 +337,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SettingsError as error:
+        sys.exit(f"python -m workers.sweeper: {error.message}")

@@ -1,6 +1,7 @@
 """The body of POST /v1/tasks: its schema, its examples, its conversion to a Contract, and who may send it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -24,6 +25,7 @@ from api.schemas.requests import RequestSchema, read
 from orchestrator.auth.credential import Principal
 from orchestrator.auth.egress import MAX_URL_CHARACTERS
 from orchestrator.models.errors import BlockedByPolicy, InvalidInput
+from orchestrator.models.fork import Fork
 from orchestrator.models.task_contract import (
     CACHE_MODES,
     EFFECTS,
@@ -242,15 +244,31 @@ def require_priority_scope(principal: Principal, priority: Priority) -> None:
 
 def screened(contract: Contract) -> Contract:
     """Return the contract after redaction by the safety policy, and count what was redacted or blocked."""
+    with _counting_blocked():
+        screened = screening.screen(contract, _policy())
+    metric.screened(screened.redacted, "redacted")
+    return screened
+
+
+def screened_fork(fork: Fork) -> Fork:
+    """Return what a fork sets after redaction by the safety policy, and count what was redacted or blocked."""
+    with _counting_blocked():
+        screened, redacted = screening.screen_fork(fork, _policy())
+    metric.screened(redacted, "redacted")
+    return screened
+
+
+@contextmanager
+def _counting_blocked() -> Iterator[None]:
     try:
-        screened = screening.screen(
-            contract, cast(screening.Policy, context.orchestrator().settings.safety_policy)
-        )
+        yield
     except BlockedByPolicy as error:
         metric.screened(error.details["kinds"], "blocked")
         raise
-    metric.screened(screened.redacted, "redacted")
-    return screened
+
+
+def _policy() -> screening.Policy:
+    return cast(screening.Policy, context.orchestrator().settings.safety_policy)
 
 
 def _read_arms(given: dict[str, Any], ground: StepGround) -> None:

@@ -64,6 +64,8 @@ class EndedFollower:
     task_id: str
     priority: str
     age_seconds: float
+    created_at: datetime
+    trace_context: dict[str, Any] | None
 
 
 @dataclass(frozen=True)

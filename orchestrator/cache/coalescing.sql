@@ -28,9 +28,9 @@ WITH source AS (
     WHERE %(once_name)s::text IS NULL OR EXISTS (SELECT FROM named)
 ), task AS (
     INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, status, phase, percentage, result,
-        cache_key, cache_parts, cache, deadline_at, finished_at, event_seq)
+        cache_key, cache_parts, cache, trace_context, deadline_at, finished_at, event_seq)
     SELECT %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb, 'completed', 'done', 100,
-        served.result, %(cache_key)s, %(cache_parts)s::jsonb, served.cache,
+        served.result, %(cache_key)s, %(cache_parts)s::jsonb, served.cache, %(trace_context)s::jsonb,
         least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second'), now(), 3
     FROM served
     RETURNING id, created_at, deadline_at, cache
@@ -107,10 +107,11 @@ WITH mine AS (
     RETURNING task_id
 ), task AS (
     INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, cache_key, cache_parts,
-        leader_id, cache, deadline_at, event_seq)
+        leader_id, cache, trace_context, deadline_at, event_seq)
     SELECT %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb, %(cache_key)s,
         %(cache_parts)s::jsonb, leader.id,
-        jsonb_build_object('layer', 'coalesced', 'source_task_id', leader.id, 'age_seconds', 0), mine.deadline_at, 2
+        jsonb_build_object('layer', 'coalesced', 'source_task_id', leader.id, 'age_seconds', 0),
+        %(trace_context)s::jsonb, mine.deadline_at, 2
     FROM leader, mine
     WHERE %(once_name)s::text IS NULL OR EXISTS (SELECT FROM named)
     RETURNING id, created_at, deadline_at, cache
@@ -146,7 +147,7 @@ WITH ended AS (
     FROM tasks l
     WHERE l.id = %(leader_id)s AND f.id = ANY(%(ids)s)
     RETURNING f.id, f.status, f.priority, f.error, f.event_seq, f.contract ->> 'callback_url' AS callback_url,
-        extract(epoch FROM now() - f.created_at)::float8 AS age_seconds
+        extract(epoch FROM now() - f.created_at)::float8 AS age_seconds, f.created_at, f.trace_context
 ), summaries AS (
     SELECT ended.*, jsonb_build_object('status', ended.status, 'error', ended.error, 'stopped', '[]'::jsonb) AS summary
     FROM ended
@@ -164,7 +165,7 @@ WITH ended AS (
     FROM summaries
     WHERE summaries.callback_url IS NOT NULL
 )
-SELECT id, priority, age_seconds
+SELECT id, priority, age_seconds, created_at, trace_context
 FROM ended
 ORDER BY id;
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -56,12 +57,18 @@ class Ending:
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that has ended: the rows that its end stopped, and the followers that ended with it."""
+    """A task that has ended: the rows that its end stopped, and the followers that ended with it.
+
+    `error_code` is set if it failed; `created_at` is by Postgres' clock.
+    """
 
     task_id: str
     status: TaskStatus
     priority: str
     age_seconds: float
+    created_at: datetime
+    trace_context: Mapping[str, Any] | None
+    error_code: str | None
     stopped: Sequence[Fenced]
     shared: Sequence[EndedFollower] = ()
 
@@ -130,7 +137,17 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
     if task.contract.get("callback_url"):
         webhooks.enqueue(conn, task.id)
     shared = settle_followers(conn, task.id, is_shared=ending.is_shared) if task.leads else ()
-    return Ended(task.id, ending.status, task.priority, task.age_seconds, stopped, shared)
+    return Ended(
+        task.id,
+        ending.status,
+        task.priority,
+        task.age_seconds,
+        created_at=task.created_at,
+        trace_context=task.trace_context,
+        error_code=ending.error["code"] if ending.error else None,
+        stopped=stopped,
+        shared=shared,
+    )
 
 
 def withdraw_left_over(conn: Connection, task: LockedTask) -> bool:

@@ -16,6 +16,7 @@ from orchestrator.models.ids import step_id
 from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.record import known_members
 from orchestrator.models.task_contract import Budget, Priority
+from orchestrator.models.trace_context import Judgement
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.limits import PlanLimits, rights_of, unchanged
 
@@ -94,8 +95,8 @@ def plans_of(history: Sequence[RoundRecord]) -> int:
     return len({earlier.plan_id for earlier in history})
 
 
-def planner_message(task: LockedTask, order: ReplanOrder) -> StepMessage:
-    """Return the message that has another plan made after the task's current round."""
+def planner_message(task: LockedTask, order: ReplanOrder, judged: Judgement) -> StepMessage:
+    """Return the message that has another plan made after the task's current round, which was rejected."""
     return StepMessage(
         id=step_id(task.id, round_number=task.round, name=PLAN_STEP),
         task_id=task.id,
@@ -106,7 +107,7 @@ def planner_message(task: LockedTask, order: ReplanOrder) -> StepMessage:
         priority=Priority(task.priority).broker_priority,
         chord_id=None,
         round=task.round,
-        spec=order.to_spec(),
+        spec={**order.to_spec(), **judged.to_spec()},
     )
 
 

@@ -1,6 +1,9 @@
-"""Retries a task that has ended: a new task with the same contract and plan, which keeps the steps that finished."""
+"""Retries a task that has ended: a new task with its contract and plan, which keeps the steps that finished.
 
-from collections.abc import Mapping, Sequence
+A fork is a retry that changes something; see orchestrator.lifecycle.fork.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -8,18 +11,28 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
+from orchestrator.lifecycle.fork import (
+    check_fork,
+    forked_contract,
+    require_no_steps,
+    require_planner,
+    tells_planner,
+    touched,
+)
 from orchestrator.lifecycle.submission import Submitted, plan_message, require_earlier
-from orchestrator.memory import rounds, steps, tasks
+from orchestrator.memory import files, rounds, steps, tasks
 from orchestrator.memory.rounds import RoundRecord
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.memory.tasks import NewTask, SourceTask, TaskRecord
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.execution_state import StepState, TaskStatus
+from orchestrator.models.fork import Fork
 from orchestrator.models.ids import TaskId, new_task_id
 from orchestrator.models.plan import Plan
 from orchestrator.models.record import known_members
-from orchestrator.models.task_contract import Contract
+from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.models.trace_context import TraceContext
 from orchestrator.planner.check import descendants
 from orchestrator.settings import Settings
 
@@ -28,15 +41,28 @@ _MEMBER = "retry"
 
 @dataclass(frozen=True)
 class RetrySource:
-    """The ended task, and its last round, whose plan and results a retry reuses; `from_step` is run again."""
+    """The ended task, and its last round, whose plan and results a retry reuses; `from_step` is run again.
+
+    So are the steps that a fork touches, which map to the reason (see orchestrator.lifecycle.fork.touched). `inputs`
+    are those that it sets. `is_planned_again`: it tells the planner something, so a model makes another plan.
+    """
 
     task_id: str
     round: int
     from_step: str | None
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    touched: Mapping[str, str] = field(default_factory=dict)
+    is_planned_again: bool = False
 
     def to_spec(self) -> dict[str, Any]:
-        """Return the spec of the new task's plan row."""
-        return {_MEMBER: asdict(self)}
+        """Return the spec of the new task's plan row; what a plain retry does not have is left out."""
+        spec = {name: value for name, value in asdict(self).items() if value or name == "from_step"}
+        return {_MEMBER: spec}
+
+    @property
+    def begins(self) -> frozenset[str]:
+        """Return the steps that run again though they are done."""
+        return frozenset({*self.touched, *([self.from_step] if self.from_step else [])})
 
 
 @dataclass(frozen=True)
@@ -58,28 +84,59 @@ class RoundReuse:
     outcomes: Sequence[StepOutcome] = ()
 
 
+@dataclass(frozen=True)
+class PreparedRetry:
+    """What a retry saves: the new task's contract, and the plan, the round and the results that it reuses.
+
+    All but the contract are None for a task that was never planned, all but that and the source for one that is planned
+    again.
+    """
+
+    contract: Contract
+    source: RetrySource | None = None
+    round: RoundRecord | None = None
+    plan: Plan | None = None
+    reuse: RoundReuse | None = None
+
+    def forked(self, fork: Fork) -> dict[str, Any]:
+        """Return what the trace says of a fork: what was set, and from which round and at which steps it departs."""
+        source = self.source
+        place = {"round": source.round, "touched": dict(source.touched)} if source else {}
+        return {"set": fork.to_record(), **place}
+
+
 def retry(
-    engine: Engine, *, settings: Settings, caller: Caller, task_id: str, from_step: str | None = None
+    engine: Engine,
+    *,
+    settings: Settings,
+    caller: Caller,
+    task_id: str,
+    from_step: str | None = None,
+    fork: Fork | None = None,
 ) -> Submitted:
     """Save a new task with the contract of an ended one; with an idempotency key a second call saves nothing.
 
     The new task is not planned again: its plan row names the ended task, whose plan and results are reused when the
     round is saved. Raises NotFound, InvalidOperation for a task that is still open, InvalidInput for a `from_step`
-    that the plan does not have, IdempotencyConflict.
+    that the plan does not have and for a `fork` that can't run, IdempotencyConflict.
     """
     new_id = new_task_id()
 
     def save(conn: Connection) -> tuple[Contract, datetime | None]:
         source = _hold_ended(conn, caller.tenant, task_id)
-        contract = _contract_of(source)
+        prepared = prepare(conn, source, tenant=caller.tenant, from_step=from_step, fork=fork)
+        contract = prepared.contract
+        if source.is_too_late:
+            contract = replace(contract, deadline=None)
         created_at = tasks.submit(
             conn,
-            NewTask(new_id, caller, contract, retry_of=source.id),
+            NewTask(new_id, caller, contract, retry_of=source.id, retries=_workflow_of(source)),
             redispatch_seconds=settings.redispatch_seconds,
-            plan_spec=_plan_spec(conn, source, from_step),
+            plan_spec=prepared.source.to_spec() if prepared.source else {},
         )
         if created_at is not None:
-            tasks.link_retry(conn, new_id, source_id=source.id, from_step=from_step)
+            told = {"from_step": from_step, **(prepared.forked(fork) if fork else {})}
+            tasks.link_retry(conn, new_id, source_id=source.id, told=told)
         return contract, created_at
 
     contract, created_at = in_transaction(engine, save)
@@ -88,13 +145,51 @@ def retry(
     return Submitted(TaskId(new_id), TaskStatus.QUEUED, created_at, messages=[plan_message(new_id, contract)])
 
 
+def prepare(
+    conn: Connection,
+    task: SourceTask | TaskRecord,
+    *,
+    tenant: str,
+    from_step: str | None = None,
+    fork: Fork | None = None,
+) -> PreparedRetry:
+    """Return what a retry of an ended task saves; writes and locks nothing. Raises InvalidInput."""
+    before = Contract.from_record(task.contract)
+    contract = forked_contract(before, fork)
+    found = source_round(conn, task, from_step)
+    if found is None:
+        if fork is not None:
+            require_no_steps(fork, task.id)
+        return PreparedRetry(contract)
+    last, source = found
+    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+    plan = last.plan
+    if fork is not None and tells_planner(fork, before):
+        require_planner(fork, contract, from_step)
+        return PreparedRetry(contract, replace(source, is_planned_again=True))
+    if fork is not None:
+        attachments = [
+            Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
+            for item in files.describe(conn, tenant, contract.attachments)
+        ]
+        plan = check_fork(last, fork, contract=contract, tenant=tenant, attachments=attachments)
+        why = touched(last.plan, plan, outcomes, fork=fork, earlier=before.fork)
+        source = replace(source, inputs=fork.inputs, touched=why)
+        if contract.plan is not None and fork.inputs:
+            contract = replace(contract, plan={"steps": plan.to_record()["steps"], "result": plan.result})
+    reuse = replace(plan_reuse(plan, outcomes, begins=source.begins), source=source)
+    return PreparedRetry(contract, source, last, plan, reuse)
+
+
 def source_of(plan_spec: Mapping[str, Any]) -> RetrySource | None:
     """Return the task that a plan row's spec says to repeat; None for a task that is planned anew."""
     return RetrySource(**known_members(RetrySource, plan_spec[_MEMBER])) if _MEMBER in plan_spec else None
 
 
-def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> RoundReuse:
-    """Keep the steps that are done; run again the others, `from_step`, and all steps that depend on either.
+def plan_reuse(
+    plan: Plan, outcomes: Sequence[StepOutcome], *, begins: Collection[str] = frozenset()
+) -> RoundReuse:
+    """Keep the steps that are done; run again the others, those in `begins`, and all steps that depend on either.
 
     A step with for_each is done if all of its items are. A step that its `when` skipped is asked again, but not the
     steps that depend on it.
@@ -107,17 +202,17 @@ def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | 
         if row.state is StepState.DONE and not row.failed_items and row.name in names
     }
     skipped = {row.name for row in outcomes if row.is_skipped} & names
-    again = {step.id for step in plan.steps if step.id not in done.keys() | skipped or step.id == from_step}
+    again = {step.id for step in plan.steps if step.id not in done.keys() | skipped or step.id in begins}
     reruns = frozenset(again | descendants(plan, again) | skipped)
     kept = {name: row for name, row in done.items() if name not in reruns}
     repeats = frozenset(row.name for row in outcomes if row.took_effect and row.name in reruns)
-    return RoundReuse(reruns, kept, repeats, outcomes=outcomes)
+    return RoundReuse(reruns, kept, repeats, again=frozenset(begins), outcomes=outcomes)
 
 
 def read_reuse(conn: Connection, plan: Plan, source: RetrySource) -> RoundReuse:
     """Return which steps of an ended task a retry of it keeps, and which it runs again."""
     outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
-    return replace(plan_reuse(plan, outcomes, from_step=source.from_step), source=source)
+    return replace(plan_reuse(plan, outcomes, begins=source.begins), source=source)
 
 
 def require_ended(source: SourceTask | TaskRecord) -> None:
@@ -156,13 +251,5 @@ def _hold_ended(conn: Connection, tenant: str, task_id: str) -> SourceTask:
     return source
 
 
-def _contract_of(source: SourceTask) -> Contract:
-    """Return the ended task's contract, without a deadline that has passed."""
-    contract = Contract.from_record(source.contract)
-    return replace(contract, deadline=None) if source.is_too_late else contract
-
-
-def _plan_spec(conn: Connection, source: SourceTask, from_step: str | None) -> dict[str, object]:
-    """Return the spec of the new plan row: which plan to reuse, or {} when the ended task was never planned."""
-    found = source_round(conn, source, from_step)
-    return found[1].to_spec() if found else {}
+def _workflow_of(source: SourceTask) -> str:
+    return str(TraceContext.from_record(source.trace_context).workflow_of(source.id))

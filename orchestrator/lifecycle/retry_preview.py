@@ -6,19 +6,30 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from orchestrator.lifecycle.retry import RetrySource, RoundReuse, read_reuse, require_ended, source_round
+from orchestrator.lifecycle.fork import may_ask
+from orchestrator.lifecycle.retry import PreparedRetry, RetrySource, RoundReuse, prepare, require_ended
 from orchestrator.memory import budget, loops
 from orchestrator.memory.budget import UNKNOWN, Spent
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.memory.tasks import TaskRecord
-from orchestrator.models.arm_capability import ARMS, find_action
 from orchestrator.models.execution_state import JUDGE_STEP, StepState
+from orchestrator.models.fork import Fork
 from orchestrator.models.ids import step_id
 from orchestrator.models.loop import EarlierItem
 from orchestrator.models.plan import Offer, Plan, PlanStep
 from orchestrator.planner.references import is_reference, step_of
 
-REASONS: Final = ("from_step", "failed", "failed_items", "skipped", "not_done", "depends_on")
+REASONS: Final = (
+    "from_step",
+    "inputs",
+    "prompt",
+    "model",
+    "failed",
+    "failed_items",
+    "skipped",
+    "not_done",
+    "depends_on",
+)
 """Why a step runs again."""
 _ENDED: Final = (StepState.DONE, StepState.FAILED)
 
@@ -76,19 +87,22 @@ class RetryPreview:
         return sum((step.spent for step in self.runs), start=self.judge)
 
 
-def preview(conn: Connection, task: TaskRecord, *, from_step: str | None = None) -> RetryPreview:
+def preview(
+    conn: Connection, task: TaskRecord, *, from_step: str | None = None, fork: Fork | None = None
+) -> RetryPreview:
     """Return what `retry` would do with a task; writes and locks nothing.
 
     The router may choose another arm than before for a step that runs again; then the items of a for_each that were
     done run, too. Raises InvalidOperation and InvalidInput as `retry` does.
     """
     require_ended(task)
-    found = source_round(conn, task, from_step)
-    if found is None:
+    return _preview(conn, prepare(conn, task, tenant=task.tenant, from_step=from_step, fork=fork))
+
+
+def _preview(conn: Connection, prepared: PreparedRetry) -> RetryPreview:
+    source, last, plan, reuse = prepared.source, prepared.round, prepared.plan, prepared.reuse
+    if source is None or last is None or plan is None or reuse is None:
         return RetryPreview(is_planned=False)
-    last, source = found
-    plan = last.plan
-    reuse = read_reuse(conn, plan, source)
     rows = {row.name: row for row in reuse.outcomes}
     loops_again = _loops_again(conn, plan, source, reuse)
     judge = step_id(source.task_id, round_number=source.round, name=JUDGE_STEP)
@@ -139,7 +153,7 @@ def _loops_again(
 
 def _loop_again(step: PlanStep, earlier: Sequence[EarlierItem], reuse: RoundReuse) -> _LoopAgain:
     source = reuse.source
-    is_whole = source is not None and source.from_step == step.id
+    is_whole = source is not None and step.id in source.begins
     reused = [
         one
         for one in earlier
@@ -185,6 +199,8 @@ def _to_run(
 def _reason(step: PlanStep, row: StepOutcome | None, reuse: RoundReuse) -> str:
     if reuse.source is not None and reuse.source.from_step == step.id:
         return "from_step"
+    if reuse.source is not None and step.id in reuse.source.touched:
+        return reuse.source.touched[step.id]
     if row is not None and row.state is StepState.FAILED:
         return "failed"
     if row is not None and row.failed_items:
@@ -198,22 +214,14 @@ def _used(offer: Offer, row: StepOutcome | None, spent: Mapping[str, Spent]) -> 
     """Return what a step used before; not known if it asks a model and never ended."""
     if row is not None and (row.id in spent or row.state in _ENDED or row.is_skipped):
         return spent.get(row.id, Spent())
-    return UNKNOWN if _may_ask(offer) else Spent()
+    return UNKNOWN if may_ask(offer) else Spent()
 
 
 def _used_by_items(offer: Offer, loop: _LoopAgain, spent: Mapping[str, Spent]) -> Spent:
-    if not _may_ask(offer):
+    if not may_ask(offer):
         return Spent()
     if loop.total != loop.reused + len(loop.again):
         return UNKNOWN
     if any(one.state not in _ENDED and one.id not in spent for one in loop.again):
         return UNKNOWN
     return sum((spent.get(one.id, Spent()) for one in loop.again), start=Spent())
-
-
-def _may_ask(offer: Offer) -> bool:
-    """Tell whether an action may ask a model; one that is gone since may."""
-    arm, action = ARMS.get(offer.arm), find_action(offer)
-    if arm is None or action is None:
-        return True
-    return action.least_tokens > 0 or (arm.asks_models and arm.kind != "builtin")

@@ -13,6 +13,7 @@ from orchestrator.models.execution_state import JUDGE_STEP, StepKind, StepState
 from orchestrator.models.ids import chord_id, step_id
 from orchestrator.models.loop import LOOP_ARM, MEMBER, Part, spread_name
 from orchestrator.models.plan import Offer, Plan, PlanStep
+from orchestrator.models.trace_context import Judgement
 from orchestrator.planner.check import path_lengths
 
 JUDGE_ARM = "judge"
@@ -38,7 +39,7 @@ class RoundLayout:
     round of a retry, to the task that it repeats. `feedback` maps the faulty steps to the judge's explanation, `routes`
     each step to the arm and the action that do it. `repeats` are steps whose action must not run
     twice and took effect before, or may have. `earlier` is for steps with for_each that ran before. `early` are those
-    that began before the plan was complete, by name.
+    that began before the plan was complete, by name. `judged` rejected the round that a repair mends.
     """
 
     task_id: str
@@ -51,6 +52,7 @@ class RoundLayout:
     repeats: Collection[str] = ()
     early: Mapping[str, EarlyStep] = field(default_factory=dict)
     earlier: Mapping[str, "EarlierLoop"] = field(default_factory=dict)
+    judged: Judgement | None = None
 
     def row_id(self, name: str) -> str:
         """Return the id of a step's row in this round."""
@@ -175,7 +177,8 @@ def _step_row(
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
         "spec": {**_spec(step, offer, position), "inputs": _inputs(step, layout), "approval": approval,
                  "feedback": layout.feedback.get(step.id), **({"repeats": True} if repeats else {}),
-                 **({"early": early.state.value} if early else {})},
+                 **({"early": early.state.value} if early else {}),
+                 **(layout.judged.to_spec() if layout.judged else {})},
         "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
                      for name in step.depends_on},
         "waiting": len(unmet),

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from orchestrator.llm.prompt import Message
 from orchestrator.llm.provider import FinishReason, Progress, ResponseFormat, Usage
+from orchestrator.models.model_choice import ModelName
 from orchestrator.models.model_work import Work
 
 
@@ -17,7 +18,7 @@ class CompletionRequest:
     With a `schema` the answer is a JSON value that follows it. Providers in `avoid` are asked last. `purpose` is the
     prompt's name and version, for the trace; `work` decides which models are asked and how long the answer may be.
     `progress` receives streamed answers as they come. `enforced` is a larger schema in the strict subset, for servers
-    that enforce one; the answer is validated by `schema` alone.
+    that enforce one; the answer is validated by `schema` alone. `model` is the only one to ask.
     """
 
     messages: Sequence[Message]
@@ -28,6 +29,7 @@ class CompletionRequest:
     avoid: Collection[str] = ()
     progress: Progress | None = None
     enforced: Mapping[str, Any] | None = None
+    model: ModelName | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,19 @@ Observe = Callable[[CallRecord], None]
 
 
 @dataclass(frozen=True)
+class CallDetails:
+    """A call that has ended, for a trace; `address` is the server's, and may hold a secret."""
+
+    record: CallRecord
+    request: ModelRequest
+    response: ModelResponse | None
+    address: str
+
+
+Trace = Callable[[CallDetails], None]
+
+
+@dataclass(frozen=True)
 class ModelEndpoint:
     """A model at a provider's address, with its rate limits and its own limits."""
 
@@ -53,12 +66,13 @@ class ModelEndpoint:
 
 @dataclass(frozen=True)
 class CallContext:
-    """What all calls of a process share; `observe` receives the record of each call."""
+    """What all calls of a process share; `observe` receives the record of each call, `trace` what was sent besides."""
 
     gate: Gate
     prices: Prices
     timeout_seconds: float
     observe: Observe
+    trace: Trace = lambda _: None
     history: UsageHistory = field(default_factory=UsageHistory)
 
 
@@ -235,9 +249,11 @@ class ModelCalls:
         is_fake = response is not None and response.model.startswith(FAKE)
         first = response.first_text_seconds if response else None
         name, number = self._endpoint.name, call.reservation or None
-        self._record(
-            CallRecord(*name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake, first, number)
+        record = CallRecord(
+            *name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake, first, number
         )
+        self._record(record)
+        self._context.trace(CallDetails(record, call.request, response, self._endpoint.provider.base_url))
 
     def _settle(
         self,

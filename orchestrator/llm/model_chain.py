@@ -12,7 +12,7 @@ from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import Gate, Rates
-from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint, Observe
+from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint, Observe, Trace
 from orchestrator.llm.pricing import FAKE, prices_of
 from orchestrator.llm.provider import ModelRequest, ModelResponse, Provider, ProviderOptions, ResponseFormat
 from orchestrator.llm.structured_output import (
@@ -23,6 +23,7 @@ from orchestrator.llm.structured_output import (
 )
 from orchestrator.models.endpoint import Endpoint
 from orchestrator.models.errors import BudgetExceeded, MustWait, StepError, Stopped
+from orchestrator.models.model_choice import ModelName
 from orchestrator.models.model_errors import (
     ModelAnswerCut,
     ModelBusy,
@@ -91,10 +92,10 @@ class ModelChain:
             error.details["attempts"] = [attempt.to_record() for attempt in attempts]
             raise
 
-    def input_room(self, work: Work) -> int:
+    def input_room(self, work: Work, *, model: ModelName | None = None) -> int:
         """Return the tokens that a question may have for every model that is asked for this kind of work."""
         chosen = self._preferences.output_tokens.get(work)
-        rooms = [input_room(work, endpoint.limits, chosen=chosen) for endpoint in self._chain(work)]
+        rooms = [input_room(work, endpoint.limits, chosen=chosen) for endpoint in self._chain(work, model)]
         return min(rooms, default=LEAST_INPUT_TOKENS)
 
     def close(self) -> None:
@@ -107,7 +108,8 @@ class ModelChain:
     ) -> Completion:
         failures: list[StepError] = []
         for endpoint in sorted(
-            self._chain(request.work), key=lambda endpoint: endpoint.provider.name in request.avoid
+            self._chain(request.work, request.model),
+            key=lambda endpoint: endpoint.provider.name in request.avoid,
         ):
             if failures and time.monotonic() >= request.deadline:
                 break
@@ -131,8 +133,13 @@ class ModelChain:
                 return _completion(endpoint, answer, purpose=request.purpose, attempts=attempts)
         raise _most_useful(failures)
 
-    def _chain(self, work: Work) -> Sequence[ModelEndpoint]:
-        """Return the models to ask for this kind of work, the first choice first."""
+    def _chain(self, work: Work, model: ModelName | None) -> Sequence[ModelEndpoint]:
+        """Return the models to ask for this kind of work, the first choice first; only `model` if it is named.
+
+        There is none if this process does not have that one.
+        """
+        if model is not None:
+            return [endpoint for endpoint in self._endpoints if endpoint.name == model]
         chosen = self._preferences.chains.get(work) or self._preferences.default
         named = {endpoint.name: endpoint for endpoint in self._endpoints}
         return [named[name] for name in chosen] if chosen else self._endpoints
@@ -197,6 +204,7 @@ def open_models(
     observe: Observe,
     environ: MutableMapping[str, str],
     learned: LearnedFacts,
+    trace: Trace = lambda _: None,
 ) -> ModelChain:
     """Return the chain of models of the settings; imports only the SDKs that it needs.
 
@@ -212,13 +220,17 @@ def open_models(
         endpoints.append(
             ModelEndpoint(providers[name.provider], name.model, _rates(settings, str(name)), limits)
         )
-    return ModelChain(
-        endpoints, context=_context(settings, gate=gate, observe=observe), preferences=settings.preferences
-    )
+    context = _context(settings, gate=gate, observe=observe, trace=trace)
+    return ModelChain(endpoints, context=context, preferences=settings.preferences)
 
 
 def open_embedder(
-    settings: Settings, *, gate: Gate, observe: Observe, environ: MutableMapping[str, str]
+    settings: Settings,
+    *,
+    gate: Gate,
+    observe: Observe,
+    environ: MutableMapping[str, str],
+    trace: Trace = lambda _: None,
 ) -> Embedder | None:
     """Return the embedding model of the settings, or None; `environ` is as in `open_models`."""
     if settings.embeddings is None:
@@ -227,11 +239,11 @@ def open_embedder(
     module = import_module("orchestrator.llm.openai")
     provider: Provider = module.OpenAIEmbeddings(_endpoint(settings, settings.embeddings.provider))
     endpoint = ModelEndpoint(provider, settings.embeddings.model, _rates(settings, str(settings.embeddings)))
-    return Embedder(endpoint, _context(settings, gate=gate, observe=observe))
+    return Embedder(endpoint, _context(settings, gate=gate, observe=observe, trace=trace))
 
 
-def _context(settings: Settings, *, gate: Gate, observe: Observe) -> CallContext:
-    return CallContext(gate, prices_of(settings), settings.llm_timeout_seconds, observe)
+def _context(settings: Settings, *, gate: Gate, observe: Observe, trace: Trace) -> CallContext:
+    return CallContext(gate, prices_of(settings), settings.llm_timeout_seconds, observe, trace)
 
 
 def _open_provider(name: str, settings: Settings, learned: LearnedFacts) -> Provider:

@@ -26,7 +26,8 @@ class Claim:
 
     `contract` is complete for a plan; a step and a judge get {} in place of the client's plan. `bound` has {name of an
     earlier step: {status, output, artifact}} of those in `bindings` that are done. `attachments` has {sha256, filename,
-    media_type, size_bytes} of the contract's files, in its order; None for a judge, and if there are none.
+    media_type, size_bytes} of the contract's files, in its order; None for a judge, and if there are none. `created_at`
+    is the task's.
     """
 
     id: str
@@ -46,6 +47,8 @@ class Claim:
     contract: dict[str, Any]
     cache_key: str | None
     deadline_at: datetime
+    created_at: datetime
+    trace_context: dict[str, Any] | None
     seconds_left: float
     bound: dict[str, dict[str, Any]] | None = None
     attachments: list[dict[str, Any]] | None = None

@@ -10,7 +10,7 @@
 -- row without an attempt: the step.started of an expired attempt is to be written first (is_unannounced), its tenant
 -- has its share, or another claim was faster.
 WITH due AS (
-    SELECT s.id, s.kind, s.task_id, t.tenant, t.contract, t.cache_key, t.deadline_at,
+    SELECT s.id, s.kind, s.task_id, t.tenant, t.contract, t.cache_key, t.deadline_at, t.created_at, t.trace_context,
         s.state = 'running' AND s.unannounced IS NOT DISTINCT FROM s.attempt AS is_unannounced
     FROM steps s
     CROSS JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = s.task_id LIMIT 1) t
@@ -62,7 +62,7 @@ SELECT due.id, due.task_id, claimed.round, due.kind, claimed.name, claimed.arm, 
             THEN due.contract || '{"plan": {}}'
         ELSE due.contract
     END AS contract,
-    due.cache_key, due.deadline_at, due.is_unannounced,
+    due.cache_key, due.deadline_at, due.created_at, due.trace_context, due.is_unannounced,
     extract(epoch FROM due.deadline_at - now())::float8 AS seconds_left,
     CASE WHEN claimed.bindings <> '{}' THEN (
         SELECT jsonb_object_agg(bound.name, jsonb_build_object(

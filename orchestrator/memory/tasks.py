@@ -1,7 +1,7 @@
 """Reads and writes tasks: their contracts, states and results."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -37,6 +37,7 @@ _SUBMIT = Prepared(
         "cache_key": "text",
         "cache_parts": "text",
         "retry_of": "text",
+        "trace_context": "text",
         "step_id": "text",
         "redispatch_seconds": "float8",
         "leads": "bool",
@@ -80,6 +81,7 @@ class TaskRecord:
     retry_of: str | None
     cache: dict[str, Any] | None
     plans: int
+    trace_context: dict[str, Any] | None
 
     @property
     def worker_id(self) -> str:
@@ -143,6 +145,7 @@ class SourceTask:
     round: int
     contract: dict[str, Any]
     is_too_late: bool | None
+    trace_context: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -165,11 +168,15 @@ class LockedTask:
     finished_at: datetime | None
     is_past_deadline: bool
     age_seconds: float
+    trace_context: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
 class NewTask:
-    """A task to be inserted; its result is cached only with a `cache_key`, which is made from `cache_parts`."""
+    """A task to be inserted; its result is cached only with a `cache_key`, which is made from `cache_parts`.
+
+    `retries` is the traceparent of the task `retry_of`.
+    """
 
     id: str
     caller: Caller
@@ -177,10 +184,12 @@ class NewTask:
     cache_key: str | None = None
     cache_parts: Mapping[str, str] | None = None
     retry_of: str | None = None
+    retries: str | None = None
 
     def values(self) -> dict[str, Any]:
         """Return the parameters that every statement which inserts a task takes."""
         contract, caller, idempotency = self.contract, self.caller, self.caller.idempotency
+        trace = replace(caller.trace, retries=self.retries).to_record()
         return {
             "id": self.id,
             "tenant": caller.tenant,
@@ -197,6 +206,7 @@ class NewTask:
             "cache_key": self.cache_key,
             "cache_parts": record.encode(self.cache_parts) if self.cache_parts else None,
             "retry_of": self.retry_of,
+            "trace_context": record.encode(trace) if trace else None,
         }
 
 
@@ -247,9 +257,9 @@ def hold_source(conn: Connection, tenant: str, task_id: str) -> SourceTask | Non
     return SourceTask(*row) if row else None
 
 
-def link_retry(conn: Connection, retry_id: str, *, source_id: str, from_step: str | None) -> None:
-    """Link the two tasks in each other's trace."""
-    values = {"retry_id": retry_id, "source_id": source_id, "from_step": from_step}
+def link_retry(conn: Connection, retry_id: str, *, source_id: str, told: Mapping[str, Any]) -> None:
+    """Link the two tasks in each other's trace; `told` is how the retry differs."""
+    values = {"retry_id": retry_id, "source_id": source_id, "told": record.encode(told)}
     conn.exec_driver_sql(_SQL["link_retry"], values)
 
 

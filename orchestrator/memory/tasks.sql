@@ -12,9 +12,9 @@ WITH named AS (
     RETURNING task_id
 ), task AS (
     INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, retry_of, cache_key, cache_parts, leads,
-        deadline_at, event_seq)
+        trace_context, deadline_at, event_seq)
     SELECT %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb, %(retry_of)s,
-        %(cache_key)s, %(cache_parts)s::jsonb, %(leads)s,
+        %(cache_key)s, %(cache_parts)s::jsonb, %(leads)s, %(trace_context)s::jsonb,
         least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second'), 1
     WHERE %(once_name)s::text IS NULL OR EXISTS (SELECT FROM named)
     RETURNING id, created_at, deadline_at
@@ -38,7 +38,8 @@ SELECT created_at FROM task;
 
 -- name: hold_source
 -- Lock a task to be retried, so that retention can't delete it before the new task refers to it.
-SELECT t.id, t.status, t.round, t.contract, (t.contract ->> 'deadline')::timestamptz <= now() AS is_too_late
+SELECT t.id, t.status, t.round, t.contract, (t.contract ->> 'deadline')::timestamptz <= now() AS is_too_late,
+    t.trace_context
 FROM tasks t
 WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s
 FOR KEY SHARE;
@@ -52,11 +53,11 @@ WHERE id = %(task_id)s AND phase = 'judging' AND finished_at IS NULL;
 -- name: link_retry
 -- Link the two tasks in each other's trace.
 INSERT INTO traces (task_id, round, kind, payload)
-SELECT s.id, s.round, 'retried', jsonb_build_object('by', %(retry_id)s::text, 'from_step', %(from_step)s::text)
+SELECT s.id, s.round, 'retried', jsonb_build_object('by', %(retry_id)s::text) || %(told)s::jsonb
 FROM tasks s
 WHERE s.id = %(source_id)s
 UNION ALL
-SELECT %(retry_id)s, 0, 'retry', jsonb_build_object('of', %(source_id)s::text, 'from_step', %(from_step)s::text);
+SELECT %(retry_id)s, 0, 'retry', jsonb_build_object('of', %(source_id)s::text) || %(told)s::jsonb;
 
 -- name: find_task
 -- Read one task of a tenant.
@@ -135,7 +136,7 @@ ORDER BY arm, expires_at, id;
 -- Lock the task's row, after its chord's and before its steps'.
 SELECT t.id, t.tenant, t.status, t.phase, t.round, t.plan_id, t.priority, t.contract, t.percentage,
     t.leads, t.has_gates, t.created_at, t.deadline_at, t.finished_at, t.deadline_at <= now() AS is_past_deadline,
-    extract(epoch FROM now() - t.created_at)::float8 AS age_seconds
+    extract(epoch FROM now() - t.created_at)::float8 AS age_seconds, t.trace_context
 FROM tasks t
 WHERE t.id = %(task_id)s
 FOR UPDATE;

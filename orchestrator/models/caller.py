@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from orchestrator.models.trace_context import UNTRACED, TraceContext
+
 
 @dataclass(frozen=True)
 class IdempotencyKey:
@@ -14,10 +16,14 @@ class IdempotencyKey:
 
 @dataclass(frozen=True)
 class Caller:
-    """The authenticated sender of a request; with `idempotency` a repeated request returns the first one's task."""
+    """The authenticated sender of a request; with `idempotency` a repeated request returns the first one's task.
+
+    `trace` has the caller's span, if the request named one.
+    """
 
     tenant: str
     key_id: str | None = None
     scopes: frozenset[str] = frozenset()
     request_id: str | None = None
     idempotency: IdempotencyKey | None = None
+    trace: TraceContext = UNTRACED

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.models.fork import Fork
 from orchestrator.models.record import known_members
 
 MAX_GOAL_CHARACTERS = 10_000
@@ -118,7 +119,7 @@ class Contract:
     `redacted` is {kind: count} of what orchestrator.safety.screening replaced. `cache` is None if the client did not
     set it. The plan must have a step of `assigned_arm`, and its steps together the `required_capabilities`.
     `effects` (none, read or write) are the greatest effects that an action of the plan may have. `parent_task_id` is
-    only for the client's own use.
+    only for the client's own use. `fork` is what was set when this task was made from an earlier one.
     """
 
     goal: str
@@ -141,11 +142,14 @@ class Contract:
     effects: str = EFFECTS[-1]
     recipe: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    fork: Fork | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the contract as JSON values, for the tasks row and the trace; it shares the contract's own values."""
+        members = {name: value for name, value in vars(self).items() if name != "fork"}
         return {
-            **vars(self),
+            **members,
+            **({"fork": self.fork.to_record()} if self.fork else {}),
             "acceptance_criteria": [dict(vars(criterion)) for criterion in self.acceptance_criteria],
             "budget": {**vars(self.budget), "max_cost_dollars": str(self.budget.max_cost_dollars)},
             "cache": dict(vars(self.cache)) if self.cache else None,
@@ -159,7 +163,7 @@ class Contract:
         budget = known_members(Budget, record["budget"])
         budget["max_cost_dollars"] = Decimal(budget["max_cost_dollars"])
         deadline = record["deadline"]
-        cache = record.get("cache")
+        cache, fork = record.get("cache"), record.get("fork")
         return cls(
             goal=record["goal"],
             constraints=record["constraints"],
@@ -183,6 +187,7 @@ class Contract:
             effects=record.get("effects", EFFECTS[-1]),
             recipe=record.get("recipe"),
             parameters=record.get("parameters", {}),
+            fork=Fork.from_record(fork) if fork else None,
         )
 
 

@@ -23,7 +23,7 @@ _NOISY = ("kombu", "amqp", "alembic", "httpx", "celery.app.trace", "celery.worke
 _MASKED_KINDS = ("secret.", "pii.card", "pii.iban", "pii.email", "pii.ssn")
 # on every line, set by us: they never contain a client's text
 _OUR_KEYS = frozenset(
-    {"level", "logger", "timestamp", "task_id", "step_id", "arm", "attempt", "round", "pid"}
+    {"level", "logger", "timestamp", "task_id", "trace_id", "step_id", "arm", "attempt", "round", "pid"}
 )
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 # a scan takes 1 ms or more: it runs only on text that may contain a number, an address, a token or a secret

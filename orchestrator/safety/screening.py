@@ -1,12 +1,13 @@
-"""Screens the goal, constraints, context and parameters of a submitted task before it is stored."""
+"""Screens the texts of a submitted task, and of a fork of one, before they are stored."""
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from orchestrator.models.errors import BlockedByPolicy
+from orchestrator.models.fork import Fork
 from orchestrator.models.task_contract import Contract
 from orchestrator.safety.finding import SafetyFinding
 from orchestrator.safety.redaction import replace_findings, scan
@@ -29,18 +30,9 @@ def screen(contract: Contract, policy: Policy) -> Contract:
     of a plan are not screened, because they may be meant for the guardian. An ordinary task takes one scan; only texts
     with findings are scanned again.
     """
-    if policy == "off":
-        return contract
-    texts = list(strings_in([contract.goal, contract.constraints, contract.context, contract.parameters]))
-    findings = scan(SEPARATOR.join(texts))
-    _refuse(f for f in findings if f.is_injection and f.score >= CRITICAL_INJECTION)
-    private = [finding for finding in findings if finding.kind.startswith(_HIGH_RISK)]
-    if not private:
-        return contract
-    if policy == "block":
-        _refuse(private)
-    counts: Counter[str] = Counter()
-    cleaned = {text: _redacted(text, counts) for text in texts_with(texts, private)}
+    cleaned, counts = _cleaned(
+        [contract.goal, contract.constraints, contract.context, contract.parameters], policy
+    )
     if not counts:
         return contract
 
@@ -55,6 +47,44 @@ def screen(contract: Contract, policy: Policy) -> Contract:
         parameters=_mapped(contract.parameters, clean),
         redacted=dict(sorted(counts.items())),
     )
+
+
+def screen_fork(fork: Fork, policy: Policy) -> tuple[Fork, Mapping[str, int]]:
+    """Return what a fork sets with its instructions and criteria screened as a contract is, and the counts by kind.
+
+    The inputs of steps are not screened, as those of a plan are not. Raises BlockedByPolicy.
+    """
+    criteria = fork.criteria or ()
+    cleaned, counts = _cleaned([dict(fork.prompt), [item["text"] for item in criteria]], policy)
+    if not counts:
+        return fork, counts
+
+    def clean(text: str) -> str:
+        return cleaned.get(text, text)
+
+    return replace(
+        fork,
+        prompt={name: clean(text) if text else text for name, text in fork.prompt.items()},
+        criteria=[{**item, "text": clean(item["text"])} for item in criteria]
+        if fork.criteria is not None
+        else None,
+    ), counts
+
+
+def _cleaned(values: Any, policy: Policy) -> tuple[dict[str, str], Counter[str]]:
+    """Return the redacted texts by what they were, and how much was redacted, by kind. Raises BlockedByPolicy."""
+    counts: Counter[str] = Counter()
+    if policy == "off":
+        return {}, counts
+    texts = list(strings_in(values))
+    findings = scan(SEPARATOR.join(texts))
+    _refuse(f for f in findings if f.is_injection and f.score >= CRITICAL_INJECTION)
+    private = [finding for finding in findings if finding.kind.startswith(_HIGH_RISK)]
+    if not private:
+        return {}, counts
+    if policy == "block":
+        _refuse(private)
+    return {text: _redacted(text, counts) for text in texts_with(texts, private)}, counts
 
 
 def _refuse(findings: Iterable[SafetyFinding]) -> None:

@@ -31,6 +31,7 @@ from orchestrator.models.errors import (
 from orchestrator.models.mcp_tools import EFFECTS
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
+from orchestrator.observability import tracing
 from orchestrator.rules.json_schema import faults
 from orchestrator.safety.redaction import replace_findings
 from orchestrator.safety.screening import SEPARATOR, strings_in, texts_with
@@ -77,12 +78,13 @@ class McpArm:
         _refuse_looser(assignment, frozen)
         call = Call(frozen["tool"], frozen["sha256"], assignment.inputs)
         try:
-            result = CONNECTIONS.call(
-                arm.arm_id,
-                starter_of(table, arm.env, status=self.sandbox, rules=remote.rules if remote else None),
-                call,
-                checkpoint=assignment.checkpoint,
-            )
+            with tracing.tool(call.tool, kind="extension"):
+                result = CONNECTIONS.call(
+                    arm.arm_id,
+                    starter_of(table, arm.env, status=self.sandbox, rules=remote.rules if remote else None),
+                    call,
+                    checkpoint=assignment.checkpoint,
+                )
         except (ToolServerLost, ToolTimeout, OutputTooLarge, ToolFailed) as error:
             if "said" in error.details:
                 error.details["said"] = redact_text(error.details["said"], call.tool, checkpoint=lambda: None)

@@ -25,6 +25,7 @@ from orchestrator.models.errors import (
     ToolTimeout,
 )
 from orchestrator.models.step_result import StepResult
+from orchestrator.observability import tracing
 from orchestrator.rules.json_schema import faults
 from workers.arms.base import Assignment, RemoteAccess, answer, check_inputs
 from workers.arms.remote_answer import MAX_ANSWER_BYTES, Answer, read_answer
@@ -48,9 +49,10 @@ class RemoteArm:
         check_inputs(assignment)
         body = request_body(assignment)
         target = _target(assignment, assignment.remote)
-        with _admitted(assignment.remote, assignment.arm) as call:
-            call.answer = _Exchange(assignment, assignment.remote, target).post(body)
-        return _result(assignment, call.answer)
+        with tracing.tool(assignment.action, kind="extension"):
+            with _admitted(assignment.remote, assignment.arm) as call:
+                call.answer = _Exchange(assignment, assignment.remote, target).post(body)
+            return _result(assignment, call.answer)
 
 
 def make(_arm_id: str, _sandbox: SandboxStatus) -> RemoteArm:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from orchestrator.models.errors import InvalidStepInput
+from orchestrator.observability import tracing
 from workers.arms.base import Assignment
 from workers.sandbox.backend import REPORT, Access
 from workers.sandbox.readable_files import bare_python
@@ -226,12 +227,13 @@ def run_tool(
         limits = sandbox.limits
         if made.report_bytes is not None:
             limits = replace(limits, report_bytes=made.report_bytes)
-        finished = run(
-            cell,
-            made.argv,
-            environment=made.environment,
-            limits=limits,
-            checkpoint=assignment.checkpoint,
-            stdin=made.stdin,
-        )
+        with tracing.tool(made.tool, kind="function"):
+            finished = run(
+                cell,
+                made.argv,
+                environment=made.environment,
+                limits=limits,
+                checkpoint=assignment.checkpoint,
+                stdin=made.stdin,
+            )
     return finished, places

@@ -14,10 +14,11 @@ from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm import cancellation
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder, Vectors
-from orchestrator.llm.prompt import Message
+from orchestrator.llm.prompt import Message, Untrusted, extend_user_message, trusted
 from orchestrator.llm.provider import Progress
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.execution_state import StepKind
+from orchestrator.models.model_choice import ModelName
 from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
 from orchestrator.models.model_limits import LEAST_INPUT_TOKENS
 from orchestrator.models.model_work import Work
@@ -98,7 +99,9 @@ class AttemptModel:
         attempt = self.attempt
         account = ClaimBudgetAccount(attempt.process.engine, attempt.claim)
         payable = account.tokens_left(attempt.contract.budget.max_tokens) // _BUDGET_SHARE
-        return _BYTES_A_TOKEN * min(self.open_models().input_room(work), max(payable, LEAST_INPUT_TOKENS))
+        room = self.open_models().input_room(work, model=_wanted_model(attempt))
+        wish = len((_wish_for(attempt) or "").encode())
+        return max(0, _BYTES_A_TOKEN * min(room, max(payable, LEAST_INPUT_TOKENS)) - wish)
 
     def ask(
         self,
@@ -124,7 +127,8 @@ class AttemptModel:
                 models = self.open_models()
                 request = CompletionRequest(
                     messages=[
-                        replace(message, text=redact(message.text, only="secret.")) for message in messages
+                        replace(message, text=redact(message.text, only="secret."))
+                        for message in _instructed(attempt, messages)
                     ],
                     purpose=purpose,
                     work=work,
@@ -133,6 +137,7 @@ class AttemptModel:
                     avoid=avoid,
                     progress=progress,
                     enforced=enforced,
+                    model=_wanted_model(attempt),
                 )
                 completion = metered_calls.complete(
                     ClaimBudgetAccount(attempt.process.engine, attempt.claim),
@@ -150,6 +155,29 @@ class AttemptModel:
         progress.flush()
         self.completions.append(completion)
         return completion
+
+
+def _instructed(attempt: AttemptContext, messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages with the instruction that a fork gives to this step, or to the planner."""
+    text = _wish_for(attempt)
+    if text is None:
+        return messages
+    told = trusted("The author of the task adds this wish for your work, which goes before earlier wishes:")
+    return extend_user_message(messages, told, Untrusted("wish", text))
+
+
+def _wish_for(attempt: AttemptContext) -> str | None:
+    fork, claim = attempt.contract.fork, attempt.claim
+    # an item of a for_each is told what its step is told
+    return fork.prompt.get(str(claim.spec.get("id", claim.name))) if fork else None
+
+
+def _wanted_model(attempt: AttemptContext) -> ModelName | None:
+    """Return the model that a fork chooses; the judge asks its own."""
+    fork = attempt.contract.fork
+    if fork is None or fork.model is None or attempt.claim.kind == StepKind.JUDGE:
+        return None
+    return ModelName(*fork.model.split(":", 1))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from workers.attempt.concerns.provenance import add_provenance
 from workers.attempt.concerns.retry import postpone, retry
 from workers.attempt.concerns.skip import skip_where_needed
 from workers.attempt.concerns.step_memo import reuse_step_memo
+from workers.attempt.concerns.trace import trace_attempt
 from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.execution import bind_inputs, run_arm
 
@@ -41,6 +42,7 @@ PLAN: Final[Sequence[Concern]] = (
     hold_lease,  # renews the lease; discards the outcome when the lease is lost
     postpone,  # queues the row again when there is no room now; counts no failure
     retry,  # queues the row again when it failed and may be tried again
+    trace_attempt,  # writes the attempt's span
     fail_on_error,  # turns an error, or the end of the attempt's time, into a failed result
 )
 STEP: Final[Sequence[Concern]] = (
@@ -49,6 +51,7 @@ STEP: Final[Sequence[Concern]] = (
     postpone,
     retry,
     ask_outcome,  # asks a person when nobody can say whether a write took effect
+    trace_attempt,
     add_provenance,  # records which arm made the result, how isolated its tools were and how long it took
     fail_on_error,
     contain_crash,  # turns a defect of the arm into a failed result

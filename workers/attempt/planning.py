@@ -10,6 +10,7 @@ import structlog
 from orchestrator.cache.exact import control_of
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle.early_steps import may_have_begun
+from orchestrator.lifecycle.fork import forked_plan
 from orchestrator.lifecycle.replan import order_of
 from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
@@ -21,7 +22,7 @@ from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
-from orchestrator.planner.check import PlanOrigin, check_plan
+from orchestrator.planner.check import check_plan
 from orchestrator.planner.gates import add_gates
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
@@ -87,7 +88,8 @@ def make_plan(attempt: AttemptContext, meaning: GoalMeaning, early: EarlyStart |
         return replanning.plan_again(attempt, order, _asker)
     if contract.plan is not None:
         return check_plan(contract.plan, tenant=tenant, attachments=attempt.attachments, contract=contract)
-    if source := source_of(attempt.claim.spec):
+    source = source_of(attempt.claim.spec)
+    if source and not source.is_planned_again:
         return _earlier_plan(attempt, source)
     attachments = attempt.attachments
     if contract.recipe is not None:
@@ -109,12 +111,12 @@ def make_plan(attempt: AttemptContext, meaning: GoalMeaning, early: EarlyStart |
 def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
     with statement(attempt.process.engine) as conn:
         plan = rounds.read(conn, source.task_id, number=source.round).plan
-    return check_plan(
-        {"steps": plan.to_record()["steps"], "result": plan.result},
+    return forked_plan(
+        plan,
+        source.inputs,
+        contract=attempt.contract,
         tenant=attempt.claim.tenant,
         attachments=attempt.attachments,
-        contract=attempt.contract,
-        origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
 
 

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from orchestrator.memory.claims import Claim
-from orchestrator.observability import log
+from orchestrator.observability import log, tracing
 from workers.attempt.context import AttemptContext, Handler
 
 
@@ -16,4 +16,10 @@ def add_log_fields(attempt: AttemptContext, proceed: Handler) -> Any:
 
 def log_fields(claim: Claim) -> AbstractContextManager[None]:
     """Return a block in which the log lines name the claim."""
-    return log.bound(task_id=claim.task_id, step=claim.name, arm=claim.arm, attempt=claim.attempt)
+    return log.bound(
+        task_id=claim.task_id,
+        step=claim.name,
+        arm=claim.arm,
+        attempt=claim.attempt,
+        **tracing.log_fields(claim.task_id, claim.trace_context),
+    )
