@@ -348,6 +348,8 @@ class Cancelled(TypedDict):
     message: str | None
     retry_of: str | None
     trace_id: str | None
+    schedule_id: str | None
+    scheduled_at: str | None
     result: Result | None
     error: Failure | None
     metadata: Metadata | None
@@ -443,6 +445,8 @@ class Completed(TypedDict):
     message: str | None
     retry_of: str | None
     trace_id: str | None
+    schedule_id: str | None
+    scheduled_at: str | None
     result: Result
     error: Failure | None
     metadata: Metadata | None
@@ -1304,6 +1308,8 @@ class Status(TypedDict):
     message: str | None
     retry_of: str | None
     trace_id: str | None
+    schedule_id: str | None
+    scheduled_at: str | None
     result: Result | None
     error: Failure | None
     metadata: Metadata | None
@@ -1550,6 +1556,8 @@ class TaskSummary(TypedDict):
     updated_at: str
     completed_at: str | None
     failed_at: str | None
+    schedule_id: str | None
+    scheduled_at: str | None
     processing_time_ms: int | None
 
 
