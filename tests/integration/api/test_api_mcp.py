@@ -1,7 +1,7 @@
 """POST /mcp: its messages and headers are checked, its tools need their scopes, and tenants stay apart."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,16 @@ META = {
 }
 PLAN = {"steps": [wait_step("a")]}
 NOBODY = "task_0000000000000000"
+
+
+@pytest.fixture(scope="module")
+def public(settings: Settings) -> Iterator[Flask]:
+    """An app with a name on the internet, which lets the pages of another one call it."""
+    app = create_app(
+        replace(settings, cors_origins=("https://app.example.com",), public_url="https://octo.example.com")
+    )
+    yield app
+    hub_of(app).stop()
 
 
 def send(call: Caller, message: Any, **headers: str) -> TestResponse:
@@ -205,14 +215,8 @@ def test_annotations_tell_reading_tools_from_those_that_change_something(call: C
         ("", "localhost", False),
     ],
 )
-def test_a_page_of_another_origin_is_refused(
-    settings: Settings, origin: str, host: str, is_allowed: bool
-) -> None:
-    app = create_app(
-        replace(settings, cors_origins=("https://app.example.com",), public_url="https://octo.example.com")
-    )
-    answer = Caller(app, None)("POST", "/mcp", json={}, headers={"Origin": origin, "Host": host})
-    hub_of(app).stop()
+def test_a_page_of_another_origin_is_refused(public: Flask, origin: str, host: str, is_allowed: bool) -> None:
+    answer = Caller(public, None)("POST", "/mcp", json={}, headers={"Origin": origin, "Host": host})
 
     if is_allowed:
         assert_problem(answer, 401, "missing_auth")

@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 from sqlalchemy import Engine
 
-from api.middleware import auth
+from api.middleware import auth, problem
 from api.routes import responses
 from orchestrator.chord.database import transaction
 from orchestrator.memory import keys
@@ -132,6 +132,24 @@ def test_the_sdk_s_own_helper_follows_a_stream_and_parses_the_answer(
 
     assert json.loads(done.output_text) == engineer.task(made.id).result["data"]
     assert done.text.format.type == "json_schema"
+
+
+def test_a_stream_without_room_is_refused_and_its_repetition_makes_no_second_task(
+    client: OpenAI, api: Api, engineer: Engineer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.hub, "max_streams", 0)
+    monkeypatch.setattr(problem, "RETRY_AFTER_SECONDS", 1)
+
+    with pytest.raises(openai.InternalServerError) as full:
+        client.with_options(max_retries=1).responses.create(
+            model="octollm",
+            input="Wait a little",
+            stream=True,
+            extra_body={"octollm": PLAN},
+        )
+
+    assert (full.value.status_code, full.value.code) == (503, "service_unavailable")
+    assert len(engineer.ask("SELECT id FROM tasks")) == 1
 
 
 def test_a_closed_stream_frees_its_place(client: OpenAI, api: Api, engineer: Engineer) -> None:
