@@ -10,6 +10,7 @@ import pytest
 
 from octollm_client import AsyncClient, Client, TaskFailed, WaitTimeout
 from octollm_client.problems import InvalidPlan, ResourceNotFound
+from octollm_client.types import TaskRequest
 from orchestrator.devserver.stack import Stack
 from tests.acceptance.plans import collect, verify, wait
 
@@ -81,27 +82,26 @@ def test_no_event_is_lost_or_doubled_when_the_api_is_killed_meanwhile(stack: Sta
 def test_a_retry_may_change_an_input_and_reuse_the_rest(client: Client) -> None:
     first = client.run("wait", plan={"steps": [collect("a", [1]), wait("b", 0, "a")]})
 
-    preview = client.tasks.retry(first["task_id"], set={"inputs": {"b": {"seconds": 0.01}}}, dry_run=True)
+    preview = client.tasks.preview_retry(first["task_id"], set={"inputs": {"b": {"seconds": 0.01}}})
     again = client.tasks.retry(first["task_id"], set={"inputs": {"b": {"seconds": 0.01}}})
 
-    assert "runs" in preview
     assert [step["step_id"] for step in preview["runs"]] == ["b"]
-    assert "task_id" in again
     assert client.tasks.wait(again["task_id"])["retry_of"] == first["task_id"]
     assert "step.reused" in [event["type"] for event in client.tasks.events(again["task_id"])]
 
 
-def test_a_schedule_is_made_changed_and_deleted(client: Client) -> None:
-    contract = {"goal": "do it", "plan": {"steps": [wait("a")]}}
-    made = client.schedules.create(name="nightly", contract=contract, every_seconds=3600)  # type: ignore[arg-type]  # a plain dict
+def test_a_schedule_is_made_changed_and_deleted(stack: Stack, api_key: str) -> None:
+    contract: TaskRequest = {"goal": "do it", "plan": {"steps": [wait("a")]}}
+    with Client(stack.url, api_key=api_key) as client:
+        made = client.schedules.create(name="nightly", contract=contract, every_seconds=3600)
 
-    changed = client.schedules.update(made["schedule_id"], name="hourly")
-    listed = [schedule["name"] for schedule in client.schedules.iterate(limit=1)]
-    client.schedules.delete(made["schedule_id"])
+        changed = client.schedules.update(made["schedule_id"], name="hourly")
+        listed = [schedule["name"] for schedule in client.schedules.iterate(limit=1)]
+        client.schedules.delete(made["schedule_id"])
 
-    assert changed["name"] == "hourly"
-    assert listed == ["hourly"]
-    assert list(client.schedules.iterate()) == []
+        assert changed["name"] == "hourly"
+        assert listed == ["hourly"]
+        assert list(client.schedules.iterate()) == []
 
 
 def test_a_file_comes_back_as_it_was_and_leaves_when_it_is_deleted(client: Client, tmp_path: Path) -> None:
