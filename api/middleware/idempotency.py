@@ -29,15 +29,33 @@ def read_key(members: Mapping[str, Any]) -> IdempotencyKey | None:
     """
     key = request.headers.get(HEADER)
     if key is not None:
-        if not _KEY.fullmatch(key):
-            raise InvalidInput.at(HEADER, "must be 1 to 255 printable ASCII characters")
-        return IdempotencyKey(f"key:{key}", _digest(members), KEY_SECONDS)
+        return named_key(key, members, place=HEADER)
     request_id = context.request_id()
     # otherwise the id was made here
     if request.headers.get("X-Request-ID") == request_id:
         sha256 = _digest(members)
         return IdempotencyKey(f"request:{request_id}:{sha256}", sha256, REQUEST_SECONDS)
     return None
+
+
+def named_key(key: object, members: Mapping[str, Any], *, place: str = "idempotency_key") -> IdempotencyKey:
+    """Return the idempotency key of this text for a request with these members. Raises InvalidInput at `place`."""
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise InvalidInput.at(place, "must be 1 to 255 printable ASCII characters")
+    return IdempotencyKey(f"key:{key}", _digest(members), KEY_SECONDS)
+
+
+def read_retried(members: Mapping[str, Any], *, key_id: str, door: str) -> tuple[IdempotencyKey, bool]:
+    """Return the name of a submission by a client that names none, and whether it says that it sends it again.
+
+    OpenAI's SDKs repeat a POST after a timeout, a 409 or a 5xx without a key; the header X-Stainless-Retry-Count alone
+    tells a repeated request from a new one with the same body. `door` tells apart the doors of one API key.
+    """
+    if (named := read_key(members)) is not None:
+        return named, True
+    sha256 = _digest(members)
+    is_retry = request.headers.get("X-Stainless-Retry-Count", "0") != "0"
+    return IdempotencyKey(f"{door}:{key_id}:{sha256}", sha256, REQUEST_SECONDS), is_retry
 
 
 def _digest(members: Mapping[str, Any]) -> str:

@@ -38,6 +38,13 @@ class MalformedBody(OctoError):
     code = "malformed_json"
 
 
+class StillRunning(OctoError):
+    """The task has not ended in the time that a caller may wait for it."""
+
+    code = "still_running"
+    retryable = True
+
+
 _CHALLENGE = 'Bearer realm="octollm"'
 _STATUS: dict[type[OctoError], int] = {
     MalformedBody: 400,
@@ -45,6 +52,7 @@ _STATUS: dict[type[OctoError], int] = {
     Forbidden: 403,
     NotFound: 404,
     NotCached: 504,
+    StillRunning: 504,
     InvalidOperation: 409,
     InvalidInput: 422,
     Unplannable: 422,
@@ -67,9 +75,9 @@ _HTTP_CODES = {
 
 def install(app: Flask) -> None:
     """Answer every error of the app as a problem, including unknown routes and unexpected exceptions."""
-    app.register_error_handler(OctoError, _from_octo_error)
+    app.register_error_handler(OctoError, from_octo_error)
     app.register_error_handler(HTTPException, from_http)
-    app.register_error_handler(Exception, _from_unexpected)
+    app.register_error_handler(Exception, from_unexpected)
 
 
 def catalogue() -> dict[str, dict[str, Any]]:
@@ -95,10 +103,11 @@ def _kinds(top: type[OctoError]) -> Iterator[type[OctoError]]:
             yield from _kinds(kind)
 
 
-def _from_octo_error(error: OctoError) -> Response:
+def from_octo_error(error: OctoError) -> Response:
+    """Return one of our errors as a problem."""
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _from_unexpected(error)
+        return from_unexpected(error)
     response = _problem(
         status, error.code, error.message, details=error.details, retry_after=_retry_after(error)
     )
@@ -124,10 +133,11 @@ def from_http(error: HTTPException) -> Response | HTTPException:
     return response
 
 
-def _from_unexpected(error: Exception) -> Response:
+def from_unexpected(error: Exception) -> Response:
+    """Return any other error as a problem, and log it: 503 if the database is away, else 500."""
     if is_away(error):
         _log.warning("http.database_away", error=type(error).__name__)
-        return _from_octo_error(Unavailable("The database can't be reached; try again."))
+        return from_octo_error(Unavailable("The database can't be reached; try again."))
     _log.error("http.failed", exc_info=error)
     return _problem(500, "internal_error", "Internal error; search the server's log for the request id.")
 

@@ -55,13 +55,15 @@ _TAGS = {
     "files": "Files that tasks read, and files of their results.",
     "approvals": "What waits for a person, and decisions.",
     "arms": "What does the steps: their state, and registration of your own.",
+    "responses": "Tasks in the shape of OpenAI's Responses API, for its SDKs.",
+    "mcp": "The tools of this server for hosts of the Model Context Protocol.",
     "dead-steps": "Steps that were given up because they killed their workers.",
     "auth": "Tokens, and the console's session.",
     "keys": "API keys.",
     "audit-log": "Who did what, and whether it was allowed.",
     "operators": "Health, readiness, metrics, and this description.",
 }
-_TAG_OF = {"approval-links": "approvals", "capabilities": "arms"}
+_TAG_OF = {"approval-links": "approvals", "capabilities": "arms", "models": "responses"}
 
 
 class _Converter(OpenAPIConverter):
@@ -154,7 +156,7 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
 def _tag(rule: Rule) -> str:
     """Return the tag of a path: its first part under /v1, or that of operators."""
     _, version, *parts = rule.rule.split("/")
-    name = _TAG_OF.get(parts[0], parts[0]) if version == "v1" and parts else "operators"
+    name = _TAG_OF.get(parts[0], parts[0]) if version == "v1" and parts else version
     return name if name in _TAGS else "operators"
 
 

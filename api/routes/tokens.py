@@ -4,13 +4,10 @@ from flask import Blueprint, Response, jsonify
 from marshmallow import fields
 
 from api.middleware import audit, context, rate_limit
-from api.middleware.auth import presented_credential
+from api.middleware.auth import presented_credential, verify_key
 from api.schemas.operation import describes, public
 from api.schemas.responses import ResponseSchema
 from orchestrator.auth import credential
-from orchestrator.chord.database import statement
-from orchestrator.memory import keys
-from orchestrator.models.errors import InvalidCredential
 
 blueprint = Blueprint("auth", __name__, url_prefix="/v1/auth")
 
@@ -36,11 +33,8 @@ def exchange_key() -> Response:
     parsed = credential.parse_api_key(presented)
     audit.record_claimed_key(parsed.id if parsed else None)
     # a secret of 256 bits can't be guessed: only failures are counted, and a valid key works from any address
-    with rate_limit.counting_failures(), statement(orchestrator.engine) as conn:
-        principal = keys.verify(conn, presented)
-        if principal is None:
-            raise InvalidCredential("The API key is unknown, expired or revoked.", details={"reason": "key"})
-        keys.touch(conn, principal.key_id)
+    with rate_limit.counting_failures():
+        principal = verify_key(orchestrator.engine, presented)
     rate_limit.charge(audit.record_principal(principal))
     ttl = orchestrator.settings.jwt_ttl_seconds
     token = credential.sign_token(

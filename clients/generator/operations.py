@@ -32,6 +32,11 @@ _TAKES_A_TOKEN = {"session_show"}
 # {operationId: why there is no method}
 WITHOUT_METHOD = {
     "control_delete": "`cancel` does the same and may give a reason",
+    "mcp_call": "for MCP's own clients; `tasks`, `arms` and `approvals` do the same",
+    **dict.fromkeys(
+        ("responses_cancel", "responses_create", "responses_list_models", "responses_retrieve"),
+        "for OpenAI's own SDKs; `tasks` and `recipes` do the same",
+    ),
     "session_sign_in": "only for browsers, which keep the cookie",
     "session_sign_out": "only for browsers, which keep the cookie",
     "stream_explain_stream": "a WebSocket; `events` follows a task by server-sent events instead",

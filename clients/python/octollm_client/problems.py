@@ -83,6 +83,10 @@ class ServiceUnavailable(errors.ServerError):
     """A required server can't be reached; try again."""
 
 
+class StillRunning(errors.ServerError):
+    """The task has not ended in the time that a caller may wait for it."""
+
+
 class StorageLimitExceeded(errors.Forbidden):
     """The tenant's files use all of its storage; delete some with DELETE /v1/files/{id}."""
 
@@ -141,6 +145,7 @@ BY_CODE: dict[str, type[errors.ApiError]] = {
     "rate_limit_exceeded": RateLimitExceeded,
     "resource_not_found": ResourceNotFound,
     "service_unavailable": ServiceUnavailable,
+    "still_running": StillRunning,
     "storage_limit_exceeded": StorageLimitExceeded,
     "tenant_limit_exceeded": TenantLimitExceeded,
     "too_many_tasks": TooManyTasks,

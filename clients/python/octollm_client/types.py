@@ -845,6 +845,22 @@ class Metadata(TypedDict):
     replans: int
 
 
+class Model(TypedDict):
+    """A model as OpenAI lists them: octollm plans by itself, octollm/<recipe> by a recipe."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelList(TypedDict):
+    """All models."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
 class NewKey(TypedDict):
     """A new API key; `key` is its text, which is not stored and can't be shown again."""
 
@@ -993,6 +1009,55 @@ class Registered(TypedDict):
     expires_at: str | None
     heartbeat_seconds: float | None
     secret: str | None
+
+
+class ResponseError(TypedDict):
+    """Why a response failed: OpenAI's nearest code, and our code and message."""
+
+    code: str
+    message: str
+
+
+class ResponseObject(TypedDict):
+    """A task as OpenAI's response object; `metadata` has, besides the caller's, members that begin with octollm_."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: Literal["queued", "in_progress", "completed", "failed", "cancelled", "incomplete"]
+    background: bool
+    error: ResponseError | None
+    incomplete_details: dict[str, Any] | None
+    instructions: str | None
+    max_output_tokens: int | None
+    model: str
+    output: list[dict[str, Any]]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    store: bool
+    temperature: float | None
+    text: dict[str, Any]
+    tool_choice: Literal["auto"]
+    tools: list[dict[str, Any]]
+    top_p: float | None
+    truncation: Literal["disabled"]
+    usage: dict[str, Any] | None
+    metadata: dict[str, str]
+
+
+class ResponseRequest(TypedDict):
+    """A request for a response, in OpenAI's shape; `octollm` has members of POST /v1/tasks that OpenAI has none for."""
+
+    model: str
+    input: str | list[dict[str, Any]]
+    instructions: NotRequired[str | None]
+    background: NotRequired[bool | None]
+    stream: NotRequired[bool | None]
+    metadata: NotRequired[dict[str, Any] | None]
+    max_output_tokens: NotRequired[int | None]
+    text: NotRequired[dict[str, Any] | None]
+    octollm: NotRequired[dict[str, Any] | None]
 
 
 class Result(TypedDict):
