@@ -1081,6 +1081,17 @@ class Result(TypedDict):
     partial: bool
 
 
+RetryOptions = TypedDict(
+    "RetryOptions",
+    {
+        "from_step": "NotRequired[str | None]",
+        "from": "NotRequired[str | None]",
+        "set": "NotRequired[Fork | None]",
+    },
+)
+"""What tasks.retry also takes."""
+
+
 class RetryPreview(TypedDict):
     """What a retry would do; nothing was written."""
 
@@ -1477,7 +1488,7 @@ class StoppedStep(TypedDict):
 
 
 class TaskOptions(TypedDict):
-    """What plans.check also takes."""
+    """What tasks.submit also takes."""
 
     constraints: NotRequired[list[str] | dict[str, Any] | None]
     acceptance_criteria: NotRequired[list[str | dict[str, Any]] | None]
