@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations effects attack conformance \
-	sbom audit lock clean console-vendor lint-console test-console test-browser check-deploy
+	sbom audit lock clean console-vendor lint-console test-console test-browser check-deploy clients test-clients
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -84,6 +84,12 @@ test-browser: setup $(BROWSER) test-console ## the console in Chromium: $CHROMIU
 $(BROWSER): tests/browser/requirements.lock $(STAMP)
 	@uv pip install --quiet --no-config --require-hashes -r tests/browser/requirements.lock
 	@touch $@
+
+clients: setup ## generate the types and methods of clients/ from the API's description
+	@python -m clients.generator
+
+test-clients: setup ## the Python and the TypeScript client against a running stack (needs node)
+	@$(TEST_ENV) python -m pytest tests/clients $(ARGS)
 
 check-deploy: setup $(DEPLOY_TOOLS)/.set-up ## check the Dockerfile and everything in deploy/ with the tools of tests/deploy
 	@$(TEST_ENV) DEPLOY_TOOLS=$(abspath $(DEPLOY_TOOLS))/bin python -m pytest tests/deploy $(ARGS)

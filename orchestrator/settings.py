@@ -12,11 +12,11 @@ from orchestrator.connections.forward_proxy import find_faults
 from orchestrator.models import signing_key
 from orchestrator.models.approval_policy import BY_DEFAULT, AskRule, parse_policy
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.endpoint import with_secrets
+from orchestrator.models.endpoint import KEY_SUFFIX, with_secrets
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.task_contract import MAX_BUDGET_TOKENS, Budget, parse_dollars
 from orchestrator.process.process_kind import KINDS, SIGN_FOR_ARMS, WITH_MODELS
-from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
+from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file, with_values_of_files
 from orchestrator.settings_models import ModelSettings
 from orchestrator.settings_text import (
     Rate,
@@ -117,6 +117,7 @@ class Settings(ModelSettings):
     arms_path: str = setting(any_text, default="")
     recipes_path: str = setting(any_text, default="")
     octollm_kind: str = setting(one_of(*KINDS), default="")
+    alive_file: Path | None = setting(Path, default=None)
     octollm_home: Path = setting(Path, default=Path(DEFAULT_HOME))
 
     def __post_init__(self) -> None:
@@ -154,6 +155,9 @@ class Settings(ModelSettings):
         return "octollm+postgresql://" + self.database_url.removeprefix(server_url.DRIVER)
 
 
+_NAMES = frozenset(item.name.upper() for item in fields(Settings))
+
+
 class Signing(NamedTuple):
     """The settings for signing tokens."""
 
@@ -170,7 +174,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read `environ` (default: os.environ and `.env`), then stack.env in OCTOLLM_HOME, which `octollm up` writes.
 
     A process with OCTOLLM_KIND reads only the environment, which holds all the settings of its kind. An empty value
-    counts as unset. Raises SettingsError, which names every missing or wrong variable and what it must be.
+    counts as unset. NAME_FILE names a file with the value of NAME. Raises SettingsError, which names every missing or
+    wrong variable and what it must be.
     """
     texts = read_texts(environ)
     missing = [
@@ -205,9 +210,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 def _taken_by_arms() -> Iterator[str]:
     """Yield a message for each arm that claims a setting of ours for its own processes."""
-    ours = {item.name.upper() for item in fields(Settings)}
     for arm in ARMS.values():
-        if taken := sorted(ours & set(arm.env)):
+        if taken := sorted(_NAMES & set(arm.env)):
             yield (
                 f"the manifest of the arm {arm.arm_id} names {', '.join(taken)} in env, which OctoLLM itself reads: "
                 "give the arm's variable another name"
@@ -245,17 +249,25 @@ def drop_empty(environ: MutableMapping[str, str]) -> None:
 
 
 def read_texts(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the texts of all variables that are set, from the environment and a stack's file."""
+    """Return the texts of all variables that are set, from the environment, its files and a stack's file.
+
+    Raises SettingsError.
+    """
     if environ is None:
         read_env_file()
         environ = os.environ
-    given = {name: text.strip() for name, text in environ.items() if text.strip()}
+    given = {name: text.strip() for name, text in read_files(environ).items() if text.strip()}
     if "OCTOLLM_KIND" in given:
         return given
     stack = read_stack_file(Path(given.get("OCTOLLM_HOME") or DEFAULT_HOME))
     database = given.get("DATABASE_URL", stack.get("DATABASE_URL"))
     # another database means another system, for which the stack's keys are not meant
     return given if database != stack.get("DATABASE_URL") else stack | given
+
+
+def read_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` with DATABASE_URL for DATABASE_URL_FILE, and so for all settings. Raises SettingsError."""
+    return with_values_of_files(environ, is_ours=lambda name: name in _NAMES or name.endswith(KEY_SUFFIX))
 
 
 def _value(item: Field[Any], texts: Mapping[str, str]) -> Any:

@@ -1,6 +1,7 @@
-"""Reads the files with settings: `.env` in the working directory, and `stack.env` of a running stack."""
+"""Reads the files with settings: `.env`, `stack.env` of a running stack, and files that hold one setting each."""
 
 import os
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,8 @@ DEFAULT_HOME = ".octollm"
 STACK_FILE = "stack.env"
 VARIABLE = "OCTOLLM_ENV_FILE"
 NO_FILE = "none"
+FILE_SUFFIX = "_FILE"
+_LARGEST_VALUE_BYTES = 65_536
 
 
 @cache
@@ -68,3 +71,40 @@ def read_stack_file(home: Path) -> dict[str, str]:
         return {}
     pairs = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
+
+
+def with_values_of_files(environ: Mapping[str, str], *, is_ours: Callable[[str], bool]) -> dict[str, str]:
+    """Return `environ` with each NAME_FILE of a setting replaced by NAME with the text of that file.
+
+    That is how Docker, Compose and Kubernetes hand secrets over. `is_ours` says whether NAME is a setting. Raises
+    SettingsError for a file that can't be read, that is empty or larger than 64 KiB, and if NAME is set as well.
+    """
+    values = dict(environ)
+    for variable, named in environ.items():
+        name = variable.removesuffix(FILE_SUFFIX)
+        if name == variable or not is_ours(name):
+            continue
+        del values[variable]
+        if path := named.strip():
+            if environ.get(name, "").strip():
+                raise SettingsError(f"{name} and {variable} are both set: unset one of them")
+            values[name] = _read_value(variable, Path(path))
+    return values
+
+
+def _read_value(variable: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_VALUE_BYTES + 1)
+        text = content.decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{variable} names {path}, which can't be read ({type(error).__name__}): correct it"
+        ) from None
+    if not text:
+        raise SettingsError(f"{variable} names {path}, which is empty: write the value into it")
+    if len(content) > _LARGEST_VALUE_BYTES or "\0" in text:
+        raise SettingsError(
+            f"{variable} names {path}, which is no text of at most {_LARGEST_VALUE_BYTES} bytes"
+        )
+    return text

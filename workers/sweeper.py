@@ -49,6 +49,7 @@ from workers.attempt.claims import claim_row
 from workers.attempt.completion import give_up
 from workers.runtime import process
 from workers.runtime.lost_effect import ask_about
+from workers.runtime.presence import show_alive
 from workers.runtime.watchdog import Watchdog
 from workers.schedule_sweep import ScheduleSweep
 from workers.tasks import app
@@ -97,6 +98,7 @@ class Sweeper:
 
         A sweep that deletes what is past its retention rests for a minute when it finds nothing.
         """
+        show_alive(self._settings.alive_file)
         sweeps: tuple[Callable[[], Swept], ...] = (
             self.queue_again_after_flush,
             # an approval expires before its task's deadline

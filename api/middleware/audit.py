@@ -61,6 +61,11 @@ def rename_action(action: str) -> None:
     g.audit_action = action
 
 
+def leave_out_if_allowed() -> None:
+    """Record the current request only if it is refused, for a view that adds entries of its own by `record_action`."""
+    g.audit_left_out = True
+
+
 def record_action(action: str, *, target: str, error: OctoError | None = None) -> None:
     """Add an entry for one of several actions in a request, such as a message on a WebSocket."""
     is_denied = isinstance(error, Unauthenticated | Forbidden | NotFound)
@@ -77,7 +82,7 @@ def _record_request(response: Response) -> Response:
     action = g.get("audit_action") or action_of(request.endpoint)
     status = response.status_code
     if status < HTTPStatus.BAD_REQUEST:
-        if action is not None:
+        if action is not None and not g.get("audit_left_out"):
             _add(action, _object(response), AuditOutcome.ALLOWED)
     elif action is not None or (request.endpoint and status in _DENIED):
         outcome = (

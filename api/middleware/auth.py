@@ -22,6 +22,7 @@ _MAX_CACHED_KEYS = 10_000
 _MAX_VERIFIED_TOKENS = 10_000
 _KEYS_EXTENSION = "octollm_keys"
 _TOKENS_EXTENSION = "octollm_tokens"
+_VERIFIED_KEYS_EXTENSION = "octollm_verified_keys"
 
 P = ParamSpec("P")
 
@@ -33,15 +34,26 @@ def install(app: Flask) -> None:
     app.extensions[_TOKENS_EXTENSION] = VerifiedTokens(
         lambda token: credential.verify_token(orchestrator.settings, token, provider=orchestrator.provider)
     )
+    app.extensions[_VERIFIED_KEYS_EXTENSION] = VerifiedTokens(
+        lambda key: verify_key(orchestrator.engine, key), keeps_endless=True
+    )
 
 
-def requires(scope: str) -> Callable[[Callable[Concatenate[Principal, P], Response]], Callable[P, Response]]:
-    """Pass the caller to the view as first argument; answer 401 or 403 to callers without `scope`."""
+def requires(
+    scope: str, *, takes_keys: bool = False
+) -> Callable[[Callable[Concatenate[Principal, P], Response]], Callable[P, Response]]:
+    """Pass the caller to the view as first argument; answer 401 or 403 to callers without `scope`.
+
+    With `takes_keys` an API key is as good as a token, for clients that send nothing else, and the console's session
+    counts for nothing.
+    """
 
     def decorate(view: Callable[Concatenate[Principal, P], Response]) -> Callable[P, Response]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Response:
-            return view(authorize(authenticate(presented_token()), scope), *args, **kwargs)
+            presented = presented_credential() if takes_keys else presented_token()
+            principal = authenticate(presented, takes_keys=takes_keys)
+            return view(authorize(principal, scope), *args, **kwargs)
 
         guarded.__dict__["scope"] = scope
         return guarded
@@ -73,10 +85,12 @@ class VerifiedTokens:
     """Remembers for VERIFIED_SECONDS whom a token belongs to, so that most calls verify no signature; thread-safe.
 
     A token is not remembered beyond its end. Whether its key was revoked is RevocationCache's to say, at each call.
+    What has no end is remembered only if it `keeps_endless`: API keys, whose end RevocationCache knows.
     """
 
-    def __init__(self, verify: Callable[[str], Principal]) -> None:
+    def __init__(self, verify: Callable[[str], Principal], *, keeps_endless: bool = False) -> None:
         self._verify = verify
+        self._end = float("inf") if keeps_endless else 0.0
         self._known: dict[bytes, tuple[Principal, float]] = {}
 
     def principal_of(self, token: str, *, now: float) -> Principal:
@@ -85,7 +99,7 @@ class VerifiedTokens:
         known = self._known.get(digest)
         if known is not None:
             principal, verified_at = known
-            if 0 <= now - verified_at < VERIFIED_SECONDS and now < (principal.expires_at or 0):
+            if 0 <= now - verified_at < VERIFIED_SECONDS and now < (principal.expires_at or self._end):
                 return principal
         principal = self._verify(token)
         if len(self._known) >= _MAX_VERIFIED_TOKENS:
@@ -94,13 +108,14 @@ class VerifiedTokens:
         return principal
 
 
-def authenticate(token: str) -> Principal:
+def authenticate(token: str, *, takes_keys: bool = False) -> Principal:
     """Return the caller that `token` belongs to, and charge the call to its rate limit.
 
-    Raises InvalidCredential for anything but a valid JWT, RateLimited after too many calls.
+    Raises InvalidCredential for anything but a valid JWT, or API key if it `takes_keys`; RateLimited after too many
+    calls.
     """
     with rate_limit.counting_failures():
-        principal = audit.record_principal(identify(token))
+        principal = audit.record_principal(_identify_key(token) if takes_keys else identify(token))
     rate_limit.charge(principal)
     return principal
 
@@ -114,6 +129,26 @@ def identify(token: str) -> Principal:
         )
     tokens = cast(VerifiedTokens, current_app.extensions[_TOKENS_EXTENSION])
     return tokens.principal_of(token, now=time.time())
+
+
+def _identify_key(presented: str) -> Principal:
+    """Return the caller of an API key, else of a token. Raises InvalidCredential."""
+    parsed = credential.parse_api_key(presented)
+    if parsed is None:
+        return identify(presented)
+    audit.record_claimed_key(parsed.id)
+    known = cast(VerifiedTokens, current_app.extensions[_VERIFIED_KEYS_EXTENSION])
+    return known.principal_of(presented, now=time.time())
+
+
+def verify_key(engine: Engine, presented: str) -> Principal:
+    """Return the caller of an API key, and record the key's use. Raises InvalidCredential."""
+    with statement(engine) as conn:
+        principal = keys.verify(conn, presented)
+        if principal is None:
+            raise InvalidCredential("The API key is unknown, expired or revoked.", details={"reason": "key"})
+        keys.touch(conn, principal.key_id)
+    return principal
 
 
 def authorize(principal: Principal, scope: str) -> Principal:

@@ -11,7 +11,15 @@ from orchestrator.rules import strict_json
 
 
 def read_object() -> dict[str, Any]:
-    """Return the request's body, which must be a JSON object.
+    """Return the request's body, which must be a JSON object. Raises what `read_value` does."""
+    value = read_value()
+    if not isinstance(value, dict):
+        raise InvalidInput("The body must be a JSON object.")
+    return value
+
+
+def read_value() -> Any:
+    """Return the request's body, which must be JSON.
 
     Raises UnsupportedMediaType (415), RequestEntityTooLarge (413), MalformedBody (400), InvalidInput (422).
     """
@@ -19,10 +27,7 @@ def read_object() -> dict[str, Any]:
     is_plain = request.headers.get("Content-Encoding", "identity") == "identity"
     if request.mimetype != "application/json" or charset not in {"utf-8", "utf8"} or not is_plain:
         raise UnsupportedMediaType
-    value = decode(_read_bounded(current_app.config["MAX_CONTENT_LENGTH"]))
-    if not isinstance(value, dict):
-        raise InvalidInput("The body must be a JSON object.")
-    return value
+    return decode(_read_bounded(current_app.config["MAX_CONTENT_LENGTH"]))
 
 
 def read_optional_object() -> dict[str, Any]:

@@ -13,6 +13,9 @@ from orchestrator.lifecycle.submission import Submitted
 from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.errors import InvalidInput, OctoError
 
+HEADER = "Idempotency-Key"
+REPEATABLE = {HEADER: "A second request with the same key and body gets the first one's response."}
+"""The header, as an operation declares that it reads it."""
 KEY_SECONDS = 24 * 3600
 REQUEST_SECONDS = 600
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -24,17 +27,35 @@ def read_key(members: Mapping[str, Any]) -> IdempotencyKey | None:
     OctoLLM's clients repeat a POST after a timeout with the same X-Request-ID. Within ten minutes the same body with
     the same id is the same task; a different body is a different task. Raises InvalidInput if the key is malformed.
     """
-    key = request.headers.get("Idempotency-Key")
+    key = request.headers.get(HEADER)
     if key is not None:
-        if not _KEY.fullmatch(key):
-            raise InvalidInput.at("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
-        return IdempotencyKey(f"key:{key}", _digest(members), KEY_SECONDS)
+        return named_key(key, members, place=HEADER)
     request_id = context.request_id()
     # otherwise the id was made here
     if request.headers.get("X-Request-ID") == request_id:
         sha256 = _digest(members)
         return IdempotencyKey(f"request:{request_id}:{sha256}", sha256, REQUEST_SECONDS)
     return None
+
+
+def named_key(key: object, members: Mapping[str, Any], *, place: str = "idempotency_key") -> IdempotencyKey:
+    """Return the idempotency key of this text for a request with these members. Raises InvalidInput at `place`."""
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise InvalidInput.at(place, "must be 1 to 255 printable ASCII characters")
+    return IdempotencyKey(f"key:{key}", _digest(members), KEY_SECONDS)
+
+
+def read_retried(members: Mapping[str, Any], *, key_id: str, door: str) -> tuple[IdempotencyKey, bool]:
+    """Return the name of a submission by a client that names none, and whether it says that it sends it again.
+
+    OpenAI's SDKs repeat a POST after a timeout, a 409 or a 5xx without a key; the header X-Stainless-Retry-Count alone
+    tells a repeated request from a new one with the same body. `door` tells apart the doors of one API key.
+    """
+    if (named := read_key(members)) is not None:
+        return named, True
+    sha256 = _digest(members)
+    is_retry = request.headers.get("X-Stainless-Retry-Count", "0") != "0"
+    return IdempotencyKey(f"{door}:{key_id}:{sha256}", sha256, REQUEST_SECONDS), is_retry
 
 
 def _digest(members: Mapping[str, Any]) -> str:

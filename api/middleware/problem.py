@@ -1,6 +1,6 @@
 """Turns every error into RFC 9457 problem details, with the extra members that OctoLLM's clients read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -38,6 +38,13 @@ class MalformedBody(OctoError):
     code = "malformed_json"
 
 
+class StillRunning(OctoError):
+    """The task has not ended in the time that a caller may wait for it."""
+
+    code = "still_running"
+    retryable = True
+
+
 _CHALLENGE = 'Bearer realm="octollm"'
 _STATUS: dict[type[OctoError], int] = {
     MalformedBody: 400,
@@ -45,6 +52,7 @@ _STATUS: dict[type[OctoError], int] = {
     Forbidden: 403,
     NotFound: 404,
     NotCached: 504,
+    StillRunning: 504,
     InvalidOperation: 409,
     InvalidInput: 422,
     Unplannable: 422,
@@ -67,15 +75,39 @@ _HTTP_CODES = {
 
 def install(app: Flask) -> None:
     """Answer every error of the app as a problem, including unknown routes and unexpected exceptions."""
-    app.register_error_handler(OctoError, _from_octo_error)
+    app.register_error_handler(OctoError, from_octo_error)
     app.register_error_handler(HTTPException, from_http)
-    app.register_error_handler(Exception, _from_unexpected)
+    app.register_error_handler(Exception, from_unexpected)
 
 
-def _from_octo_error(error: OctoError) -> Response:
+def catalogue() -> dict[str, dict[str, Any]]:
+    """Return what problems there are: {code: {status, text, and the code that it is a kind of, if any}}."""
+    found = {
+        code: {"status": status, "text": text, "kind_of": None}
+        for status, (code, text) in _HTTP_CODES.items()
+    }
+    for top, status in _STATUS.items():
+        for kind in _kinds(top):
+            # others are not the API's
+            if kind.__module__ in (OctoError.__module__, __name__):
+                text = (kind.__doc__ or "").partition("\n")[0]
+                above = None if kind is top or kind.__base__ is top else kind.__base__
+                found[kind.code] = {"status": status, "text": text, "kind_of": getattr(above, "code", None)}
+    return dict(sorted(found.items()))
+
+
+def _kinds(top: type[OctoError]) -> Iterator[type[OctoError]]:
+    yield top
+    for kind in top.__subclasses__():
+        if kind not in _STATUS:
+            yield from _kinds(kind)
+
+
+def from_octo_error(error: OctoError) -> Response:
+    """Return one of our errors as a problem."""
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _from_unexpected(error)
+        return from_unexpected(error)
     response = _problem(
         status, error.code, error.message, details=error.details, retry_after=_retry_after(error)
     )
@@ -101,10 +133,11 @@ def from_http(error: HTTPException) -> Response | HTTPException:
     return response
 
 
-def _from_unexpected(error: Exception) -> Response:
+def from_unexpected(error: Exception) -> Response:
+    """Return any other error as a problem, and log it: 503 if the database is away, else 500."""
     if is_away(error):
         _log.warning("http.database_away", error=type(error).__name__)
-        return _from_octo_error(Unavailable("The database can't be reached; try again."))
+        return from_octo_error(Unavailable("The database can't be reached; try again."))
     _log.error("http.failed", exc_info=error)
     return _problem(500, "internal_error", "Internal error; search the server's log for the request id.")
 

@@ -10,7 +10,7 @@ from marshmallow import fields
 from api.middleware import audit, body, context, rate_limit
 from api.middleware.approval_access import find_approval
 from api.middleware.auth import revocation_cache_of
-from api.middleware.idempotency import read_key
+from api.middleware.idempotency import REPEATABLE, read_key
 from api.routes.approvals import ChoiceRequestSchema, record_decision, replayed
 from api.schemas.approvals import ApprovalSchema, approval_members
 from api.schemas.fields import Timestamp
@@ -59,7 +59,7 @@ def show(link: str) -> Response:
     429,
     503,
     body=ChoiceRequestSchema,
-    headers={"Idempotency-Key": "A second request with the same key and body gets the first one's response."},
+    headers=REPEATABLE,
     examples=_EXAMPLES,
     audit_action="approval.decide",
 )

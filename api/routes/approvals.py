@@ -11,7 +11,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, vali
 from api.middleware import body, context
 from api.middleware.approval_access import find_approval, require_decider
 from api.middleware.auth import requires
-from api.middleware.idempotency import read_key
+from api.middleware.idempotency import REPEATABLE, read_key
 from api.schemas.approvals import ApprovalSchema, approval_id_field, approval_reply
 from api.schemas.fields import JsonObject, JsonValue, Timestamp, TrimmedText
 from api.schemas.operation import describes
@@ -175,7 +175,7 @@ def _conditional(response: Response) -> Response:
     {200: ApprovalSchema},
     409,
     body=DecisionRequestSchema,
-    headers={"Idempotency-Key": "A second request with the same key and body gets the first one's response."},
+    headers=REPEATABLE,
     examples=_DECISION_EXAMPLES,
     audit_action="approval.decide",
 )

@@ -161,6 +161,7 @@ def known_arms(conn: Connection, settings: Settings, tenant: str) -> list[ArmCap
     429,
     body=ArmRegistrationSchema,
     examples=_EXAMPLES,
+    is_idempotent=True,
     audit_action="arm.register",
 )
 @requires("arm:register")
@@ -175,7 +176,7 @@ def register(principal: Principal) -> Response:
 
 
 @blueprint.post("/arms/<arm_id>/heartbeat")
-@describes({200: HeartbeatSchema}, 404, audit_action="arm.heartbeat")
+@describes({200: HeartbeatSchema}, 404, is_idempotent=True, audit_action="arm.heartbeat")
 @requires("arm:register")
 def beat(principal: Principal, arm_id: str) -> Response:
     """Keep a registered arm of the caller's tenant available; `arm_id` is the one that it was registered with."""

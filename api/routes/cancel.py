@@ -62,6 +62,7 @@ def delete(principal: Principal, task_id: str) -> Response:
     body=CancelRequestSchema,
     is_body_required=False,
     examples=_EXAMPLES,
+    is_idempotent=True,
     audit_action="task.cancel",
 )
 @requires("task:cancel")

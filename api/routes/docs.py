@@ -33,9 +33,14 @@ def install(app: Flask) -> None:
     app.add_template_filter(lambda text: Markup(_MARKDOWN.renderInline(text)), "inline")  # noqa: S704  # as above
 
 
+def document_of(app: Flask) -> dict[str, Any]:
+    """Return the OpenAPI document of an app."""
+    return cast(dict[str, Any], app.extensions[_EXTENSION])
+
+
 def current_document() -> dict[str, Any]:
     """Return the OpenAPI document of the current app."""
-    return cast(dict[str, Any], current_app.extensions[_EXTENSION])
+    return document_of(current_app)
 
 
 @blueprint.get("/openapi.json")

@@ -59,6 +59,7 @@ class DeletedFileSchema(ResponseSchema):
             }
         },
     },
+    is_idempotent=True,
     audit_action="file.upload",
 )
 @requires("task:submit")

@@ -14,7 +14,8 @@ from flask import Flask
 from marshmallow import fields as marshmallow_fields
 from werkzeug.routing import Rule
 
-from api.middleware.problem import MEDIA_TYPE
+from api.middleware.idempotency import HEADER
+from api.middleware.problem import MEDIA_TYPE, catalogue
 from api.schemas.operation import Content, Operation, operation_of, scope_of
 from api.schemas.responses import ProblemSchema, ResponseSchema
 from orchestrator.registry.manifest_keys import ARM_ID
@@ -54,13 +55,15 @@ _TAGS = {
     "files": "Files that tasks read, and files of their results.",
     "approvals": "What waits for a person, and decisions.",
     "arms": "What does the steps: their state, and registration of your own.",
+    "responses": "Tasks in the shape of OpenAI's Responses API, for its SDKs.",
+    "mcp": "The tools of this server for hosts of the Model Context Protocol.",
     "dead-steps": "Steps that were given up because they killed their workers.",
     "auth": "Tokens, and the console's session.",
     "keys": "API keys.",
     "audit-log": "Who did what, and whether it was allowed.",
     "operators": "Health, readiness, metrics, and this description.",
 }
-_TAG_OF = {"approval-links": "approvals", "capabilities": "arms"}
+_TAG_OF = {"approval-links": "approvals", "capabilities": "arms", "models": "responses"}
 
 
 class _Converter(OpenAPIConverter):
@@ -120,7 +123,7 @@ def describe(app: Flask, *, version: str) -> dict[str, Any]:
     for rule, method, view in found:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         spec.path(path, operations={method.lower(): _operation(rule, method, view)})
-    return spec.to_dict()
+    return {**spec.to_dict(), "x-problems": catalogue()}
 
 
 def _component_name(schema: Any) -> str:
@@ -138,6 +141,7 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
         "summary": text[0],
         "description": re.sub(r"\s+", " ", text[2]).strip(),
         "x-scope": scope,
+        "x-idempotent": method != "POST" or declared.is_idempotent or HEADER in declared.headers,
         "security": [{"bearer": []}, {"token": []}] if scope else [],
         "parameters": _parameters(rule, declared),
         "responses": _responses(rule, declared, scope),
@@ -152,7 +156,7 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
 def _tag(rule: Rule) -> str:
     """Return the tag of a path: its first part under /v1, or that of operators."""
     _, version, *parts = rule.rule.split("/")
-    name = _TAG_OF.get(parts[0], parts[0]) if version == "v1" and parts else "operators"
+    name = _TAG_OF.get(parts[0], parts[0]) if version == "v1" and parts else version
     return name if name in _TAGS else "operators"
 
 

@@ -87,7 +87,13 @@ _CHECKED = CheckedSchema()
 
 
 @blueprint.post("/check")
-@describes({200: CheckedSchema}, body=TaskRequestSchema, examples=EXAMPLES, audit_action="plan.check")
+@describes(
+    {200: CheckedSchema},
+    body=TaskRequestSchema,
+    examples=EXAMPLES,
+    is_idempotent=True,
+    audit_action="plan.check",
+)
 @requires("task:submit")
 def check(principal: Principal) -> Response:
     """Check a task contract, with or without a plan, as its submission does; nothing is stored and no task is made."""

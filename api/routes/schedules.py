@@ -264,7 +264,7 @@ def delete(principal: Principal, schedule_id: str) -> Response:
 
 
 @blueprint.post("/<schedule_id>/pause")
-@describes({200: ScheduleSchema}, audit_action="schedule.pause")
+@describes({200: ScheduleSchema}, is_idempotent=True, audit_action="schedule.pause")
 @requires("task:submit")
 def pause(principal: Principal, schedule_id: str) -> Response:
     """Pause a schedule; its open tasks go on. Calling twice is safe."""
@@ -272,7 +272,7 @@ def pause(principal: Principal, schedule_id: str) -> Response:
 
 
 @blueprint.post("/<schedule_id>/resume")
-@describes({200: ScheduleSchema}, 409, audit_action="schedule.resume")
+@describes({200: ScheduleSchema}, 409, is_idempotent=True, audit_action="schedule.resume")
 @requires("task:submit")
 def resume(principal: Principal, schedule_id: str) -> Response:
     """End a pause: what was missed is not caught up, and the tasks have the rights of the caller's key."""
@@ -310,6 +310,7 @@ def trigger(principal: Principal, schedule_id: str) -> Response:
     {200: BackfillSchema, 202: BackfillSchema},
     body=BackfillRequestSchema,
     examples=_BACKFILL_EXAMPLES,
+    is_idempotent=True,
     audit_action="schedule.backfill",
 )
 @requires("task:submit")

@@ -142,7 +142,7 @@ def explain_stream(_principal: Principal, task_id: str) -> Response:
 
 
 @blueprint.post("/<task_id>/stream-ticket")
-@describes({201: TicketSchema}, audit_action="ticket.issue")
+@describes({201: TicketSchema}, is_idempotent=True, audit_action="ticket.issue")
 @requires("task:read")
 def issue_ticket(principal: Principal, task_id: str) -> Response:
     """Return a ticket that opens this task's stream once, in a URL: for browsers, which can't send headers."""

@@ -1,8 +1,7 @@
 """The endpoints of /v1/tasks: submit, retry, read and trace tasks."""
 
-import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 
 from api.middleware import audit, body, cache_control, context
 from api.middleware.auth import requires
-from api.middleware.idempotency import read_key, submit_once
+from api.middleware.idempotency import REPEATABLE, read_key, submit_once
 from api.middleware.task_access import find_task, read_status
 from api.routes.task_contract import (
     EXAMPLES,
@@ -33,17 +32,16 @@ from api.schemas.task_status import (
     StatusSchema,
 )
 from api.schemas.trace import TraceQuerySchema, TraceSchema, trace_reply
-from api.streaming.admission import AccessRecheck
-from api.streaming.hub import current_hub
+from api.streaming.long_poll import readings
 from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle import retry_preview
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.caller import Caller
-from orchestrator.models.errors import InvalidInput, TenantLimit, Unavailable
-from orchestrator.models.execution_state import PLAN_STEP, TaskStatus
+from orchestrator.models.caller import Caller, IdempotencyKey
+from orchestrator.models.errors import InvalidInput
+from orchestrator.models.execution_state import PLAN_STEP
 from orchestrator.models.task_contract import Priority
 from orchestrator.models.trace_context import TraceContext, parse_traceparent
 from orchestrator.observability import log, tracing
@@ -88,27 +86,48 @@ _ACCEPTED = AcceptedSchema()
     409,
     504,
     body=TaskRequestSchema,
-    headers={"Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`."},
+    headers={
+        **REPEATABLE,
+        "Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`.",
+    },
     examples=EXAMPLES,
     audit_action="task.submit",
 )
 @requires("task:submit")
 def submit(principal: Principal) -> Response:
     """Submit a task: 202 with links to follow it; 200 if it was submitted before with the same idempotency key."""
-    orchestrator = context.orchestrator()
     members = body.read_object()
-    caller = _caller(principal, members)
+    task = submit_task(principal, members, once=read_key(members))
+    return _accepted(task, redacted=task.redacted)
+
+
+def submit_task(
+    principal: Principal,
+    members: Mapping[str, Any],
+    *,
+    once: IdempotencyKey | None,
+    before: Callable[[], object] = lambda: None,
+) -> Submitted:
+    """Submit the task that `members` describe, as POST /v1/tasks does; every door that takes tasks calls this.
+
+    Checks the contract and its priority's scope, screens its texts, calls `before`, and then saves the task. With the
+    name `once` of an earlier submission it returns that one's task. Raises what the endpoint answers.
+    """
+    orchestrator = context.orchestrator()
+    caller = _caller(principal, once)
 
     def create() -> Submitted:
         contract = read_contract(members, default_budget=orchestrator.settings.budget, tenant=caller.tenant)
         require_priority_scope(principal, contract.priority)
-        return orchestrator.submit(caller, screened(cache_control.with_header(contract)))
+        safe = screened(cache_control.with_header(contract))
+        before()
+        return orchestrator.submit(caller, safe)
 
     task = submit_once(caller, create)
     # the first submission may have come in another trace
     trace = {} if task.is_replay else tracing.log_fields(task.task_id, caller.trace.to_record())
     log.bind(task_id=task.task_id, **trace)
-    return _accepted(task, redacted=task.redacted)
+    return task
 
 
 @blueprint.post("/<task_id>/retry")
@@ -117,6 +136,7 @@ def submit(principal: Principal) -> Response:
     409,
     body=RetryRequestSchema,
     is_body_required=False,
+    headers=REPEATABLE,
     examples=RETRY_EXAMPLES,
     audit_action="task.retry",
 )
@@ -128,10 +148,18 @@ def retry(principal: Principal, task_id: str) -> Response:
     `replay` all steps run, and models' answers are those that were kept. With `dry_run` it says which steps would be
     reused and run, and what these used before, and writes nothing.
     """
-    order = _checked(read_retry(body.read_optional_object(), task_id=task_id))
+    order = checked_order(read_retry(body.read_optional_object(), task_id=task_id))
     if order.is_dry:
         return _retry_preview(principal, task_id, order)
-    caller = _caller(principal, {"retry_of": task_id, **order.members})
+    once = read_key({"retry_of": task_id, **order.members})
+    return _accepted(retry_task(principal, task_id, order, once=once), retry_of=task_id)
+
+
+def retry_task(
+    principal: Principal, task_id: str, order: RetryOrder, *, once: IdempotencyKey | None
+) -> Submitted:
+    """Run a finished task again, as POST /v1/tasks/{id}/retry does. Raises what the endpoint answers."""
+    caller = _caller(principal, once)
 
     def create() -> Submitted:
         source = find_task(principal, task_id)
@@ -140,10 +168,10 @@ def retry(principal: Principal, task_id: str) -> Response:
             caller, task_id=source.id, from_step=order.from_step, fork=order.fork
         )
 
-    return _accepted(submit_once(caller, create), retry_of=task_id)
+    return submit_once(caller, create)
 
 
-def _checked(order: RetryOrder) -> RetryOrder:
+def checked_order(order: RetryOrder) -> RetryOrder:
     """Return the order with the texts of its fork screened. Raises InvalidInput for a model that is not there."""
     if order.fork is None:
         return order
@@ -167,14 +195,14 @@ def _retry_preview(principal: Principal, task_id: str, order: RetryOrder) -> Res
         )
 
 
-def _caller(principal: Principal, members: Mapping[str, Any]) -> Caller:
-    """Return the sender of this request; its idempotency key covers `members`."""
+def _caller(principal: Principal, once: IdempotencyKey | None) -> Caller:
+    """Return the sender of this request, which `once` names."""
     return Caller(
         tenant=principal.tenant,
         key_id=principal.key_id,
         scopes=principal.scopes,
         request_id=context.request_id(),
-        idempotency=read_key(members),
+        idempotency=once,
         trace=_trace_context(),
     )
 
@@ -250,30 +278,12 @@ def _status_response(task: TaskRecord) -> Response:
 
 
 def _long_poll(principal: Principal, task: TaskRecord, *, seconds: float) -> Response:
-    """Return the status when the task has ended or no longer matches If-None-Match, at the latest after `seconds`.
-
-    Returns at once if there is no room for another waiting caller. Raises InvalidCredential if the caller's access
-    ends meanwhile.
-    """
+    """Return the status when the task has ended or no longer matches If-None-Match, at the latest after `seconds`."""
     request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
-    wakeup = threading.Event()
     end_only = not request.if_none_match
-    try:
-        subscription = current_hub().subscribe(
-            task, after=task.event_seq, callback=wakeup.set, end_only=end_only
-        )
-    except (Unavailable, TenantLimit):
-        return _status_response(task)
-    recheck = AccessRecheck(principal, "task:read")
-    until = time.monotonic() + seconds
-    with subscription:
-        while True:
-            wakeup.clear()
-            recheck.require()
-            task = find_task(principal, task.id)
-            remaining = until - time.monotonic()
-            if remaining <= 0 or subscription.end is not None or TaskStatus(task.status).is_final():
-                return _status_response(task)
-            if not end_only and (response := _status_response(task)).status_code != 304:
+    with closing(readings(principal, task, seconds=seconds, end_only=end_only)) as found:
+        latest = task
+        for latest in found:
+            if not end_only and (response := _status_response(latest)).status_code != 304:
                 return response
-            wakeup.wait(min(remaining, recheck.seconds_left))
+    return _status_response(latest)

@@ -4,13 +4,10 @@ from flask import Blueprint, Response, jsonify
 from marshmallow import fields
 
 from api.middleware import audit, context, rate_limit
-from api.middleware.auth import presented_credential
+from api.middleware.auth import presented_credential, verify_key
 from api.schemas.operation import describes, public
 from api.schemas.responses import ResponseSchema
 from orchestrator.auth import credential
-from orchestrator.chord.database import statement
-from orchestrator.memory import keys
-from orchestrator.models.errors import InvalidCredential
 
 blueprint = Blueprint("auth", __name__, url_prefix="/v1/auth")
 
@@ -25,7 +22,9 @@ class TokenSchema(ResponseSchema):
 
 
 @blueprint.post("/token")
-@describes({200: TokenSchema}, 401, 429, 503, takes_api_key=True, audit_action="token.issue")
+@describes(
+    {200: TokenSchema}, 401, 429, 503, takes_api_key=True, is_idempotent=True, audit_action="token.issue"
+)
 @public
 def exchange_key() -> Response:
     """Return a JWT for an API key; it has the key's scopes and is refused once the key has ended."""
@@ -34,11 +33,8 @@ def exchange_key() -> Response:
     parsed = credential.parse_api_key(presented)
     audit.record_claimed_key(parsed.id if parsed else None)
     # a secret of 256 bits can't be guessed: only failures are counted, and a valid key works from any address
-    with rate_limit.counting_failures(), statement(orchestrator.engine) as conn:
-        principal = keys.verify(conn, presented)
-        if principal is None:
-            raise InvalidCredential("The API key is unknown, expired or revoked.", details={"reason": "key"})
-        keys.touch(conn, principal.key_id)
+    with rate_limit.counting_failures():
+        principal = verify_key(orchestrator.engine, presented)
     rate_limit.charge(audit.record_principal(principal))
     ttl = orchestrator.settings.jwt_ttl_seconds
     token = credential.sign_token(

@@ -15,6 +15,7 @@ Content = type[Schema] | Mapping[str, Any] | None
 class Operation:
     """One method of one path; `errors` lists statuses that its scope, parameters and body do not already imply.
 
+    `is_idempotent`: a POST that has the same effect if it is sent twice, with or without an Idempotency-Key.
     `takes_api_key`: the credential is an API key, not a token. `audit_action` is the action's name in the audit log,
     required for every view that changes something.
     """
@@ -26,6 +27,7 @@ class Operation:
     query: type[Schema] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[str, Any] = field(default_factory=dict)
+    is_idempotent: bool = False
     takes_api_key: bool = False
     audit_action: str | None = None
 

@@ -198,10 +198,7 @@ def task_status(
             "progress": progress,
             "waiting_for": waits.arms,
             "approvals": waits.approvals,
-            "message": "; ".join(
-                [*(f"waiting for arm {arm}" for arm in waits.arms), *map(_wait, waits.approvals)]
-            )
-            or None,
+            "message": waiting_message(waits),
             "retry_of": task.retry_of,
             # results of release 0.1 have no coverage, those of 0.3 no summary
             "result": task.result
@@ -213,6 +210,12 @@ def task_status(
             "processing_time_ms": _duration_ms(task),
         }
     )
+
+
+def waiting_message(waits: Waits) -> str | None:
+    """Return in words what a task waits for; None if it waits for nothing that is known."""
+    arms = (f"waiting for arm {arm}" for arm in waits.arms)
+    return "; ".join([*arms, *map(_wait, waits.approvals)]) or None
 
 
 def _wait(asked: OpenApproval) -> str:

@@ -11,6 +11,7 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator import settings
 from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.connections import server_url
 from orchestrator.devserver import state_directory
@@ -57,9 +58,9 @@ def database_url() -> str:
 
 
 def find_database_url() -> str | None:
-    """Return DATABASE_URL or the running stack's; None without either."""
+    """Return DATABASE_URL or the running stack's; None without either. Raises SettingsError."""
     return (
-        os.environ.get("DATABASE_URL")
+        settings.read_files(os.environ).get("DATABASE_URL")
         or read_stack_file(state_directory.find().path).get("DATABASE_URL")
         or None
     )

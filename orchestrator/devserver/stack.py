@@ -90,7 +90,7 @@ class Stack:
         self.home = home.resolve()
         self.port = port
         self.environ: dict[str, str] = {}
-        self._wanted = environment(environ or {})
+        self._wanted = settings.read_files(environment(environ or {}))
         self._counts = processes
         self._durable = durable
         self._say = say

@@ -26,6 +26,11 @@ def find(conn: Connection, tenant: str, name: str) -> EarlierSubmission | None:
     return EarlierSubmission(*row) if row else None
 
 
+def expire(conn: Connection, tenant: str, name: str) -> None:
+    """Make a name free for another submission; calling twice is safe."""
+    conn.exec_driver_sql(_SQL["expire"], {"tenant": tenant, "name": name})
+
+
 def forget_expired(conn: Connection, *, limit: int) -> int:
     """Delete at most `limit` expired names, oldest first; return how many."""
     return conn.exec_driver_sql(_SQL["forget_expired"], {"limit": limit}).rowcount

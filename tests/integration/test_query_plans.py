@@ -240,6 +240,34 @@ def test_no_transition_in_one_call_scans_a_large_table(
     assert seen["steps"] == after["steps"] + 1, "a scan is not seen"
 
 
+QUEUED = """
+SET LOCAL session_replication_role = replica;
+INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, chord_id, state, attempt, due)
+SELECT 'queued_' || n, 'task_' || lpad((n %% 10000 + 1)::text, 16, '0'), 2, 'step', 's' || n, 'executor',
+    'arm.executor', 6, 'chord', 'queued', 0, now()
+FROM generate_series(1, 100000) n;
+SET LOCAL session_replication_role = origin;
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("crowded")
+def test_an_autoscaler_reads_a_bounded_part_of_100_000_queued_steps(engine: Engine) -> None:
+    with transaction(engine) as conn:
+        conn.exec_driver_sql(QUEUED, {})
+        before = _scanned(conn)
+        asked = "SELECT octollm_queued_seconds_1('arm.executor')"
+        seconds = conn.exec_driver_sql(asked).scalar_one()
+        plan = "\n".join(conn.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {asked}").scalars())
+        after = _scanned(conn)
+        hit, read = re.search(r"shared hit=(\d+)(?: read=(\d+))?", plan).groups()
+
+    # 10,000 queued steps and five that run, whose arm's steps took no time
+    assert seconds == pytest.approx(10_005 * 0.05)
+    assert after == before
+    assert int(hit) + int(read or 0) < 2_000, plan
+
+
 def _scanned(conn: Connection) -> dict[str, int]:
     """Return how often this transaction has scanned each large table."""
     rows = conn.exec_driver_sql("SELECT relname, seq_scan FROM pg_stat_xact_user_tables")

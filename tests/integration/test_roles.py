@@ -8,7 +8,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from orchestrator import conclusion, shortcut
-from orchestrator.chord.database import statement, transaction
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.lifecycle import cancel
 from orchestrator.memory import audit_log, keys, pools, retention, roles
 from orchestrator.memory.roles import GRANTS
@@ -297,3 +297,43 @@ def test_the_api_checks_keys_and_that_the_server_takes_writes(login: Login, engi
         pools.try_write(conn)
     with transaction(login("planner")) as conn:
         assert pools.arm_statistics(conn)
+
+
+def test_an_autoscaler_may_ask_how_much_work_a_queue_has_and_nothing_else(
+    engine: Engine, postgres_url: str, engineer: Engineer
+) -> None:
+    task_ids = [engineer.start(wait_step("a")) for _ in range(3)]
+    engineer.take(task_ids[0], "a")
+    engineer.ask(
+        "UPDATE steps SET not_before = now() + interval '1 hour' WHERE task_id = %(id)s AND state = 'queued'",
+        id=task_ids[1],
+    )
+    with statement(engine) as conn:
+        conn.exec_driver_sql("CREATE ROLE scaler LOGIN PASSWORD 'p' IN ROLE octollm_scaler")
+    address = (
+        make_url(postgres_url).set(username="scaler", password="p").render_as_string(hide_password=False)
+    )
+    scaler = open_engine(address, pool_size=1)
+    try:
+        with statement(scaler) as conn:
+            seconds = conn.exec_driver_sql(
+                "SELECT octollm_queued_seconds_1('arm.executor'), octollm_queued_seconds_1('no such queue')"
+            ).one()
+        refused = [
+            sql
+            for sql in (
+                *FORBIDDEN,
+                "SELECT * FROM steps",
+                "SELECT * FROM alembic_version",
+                "SELECT * FROM pools",
+            )
+            if not is_allowed(scaler, sql)
+        ]
+    finally:
+        scaler.dispose()
+        with statement(engine) as conn:
+            conn.exec_driver_sql("DROP ROLE scaler")
+
+    # one runs and one waits, 10 s each without a history; what is put off does not count
+    assert tuple(seconds) == (20, 0)
+    assert len(refused) == len(FORBIDDEN) + 3

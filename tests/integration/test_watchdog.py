@@ -49,7 +49,7 @@ def kept_running(pool: str, log: Path) -> Iterator[list[int]]:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "celery", *command, "-n", f"stuck-{pool}@%h", "--without-mingle"],
                 cwd=ROOT,
-                env={**os.environ, **LEASES},
+                env={**os.environ, **LEASES, "ALIVE_FILE": str(log.with_name("worker.alive"))},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -69,10 +69,10 @@ def kept_running(pool: str, log: Path) -> Iterator[list[int]]:
 
 
 @contextmanager
-def swept(engineer: Engineer, redis_url: str) -> Iterator[None]:
+def swept(engineer: Engineer, redis_url: str, alive_file: Path) -> Iterator[None]:
     """Sweep as the sweeper process does."""
     process.start(app, service="tests")
-    settings = replace(engineer.settings, lease_seconds=3.0, heartbeat_seconds=1.0)
+    settings = replace(engineer.settings, lease_seconds=3.0, heartbeat_seconds=1.0, alive_file=alive_file)
     worker = WorkerProcess(settings, engineer.engine, Hints(redis_url), app, owner="sweeper")
     stopping = threading.Event()
     with redis.Redis.from_url(redis_url) as broker:
@@ -97,7 +97,7 @@ def test_a_hung_worker_is_killed_and_every_task_s_step_is_done(
 ) -> None:
     log, held = tmp_path / "worker.log", tmp_path / "held"
 
-    with swept(engineer, redis_url), kept_running(pool, log) as codes:
+    with swept(engineer, redis_url, tmp_path / "sweeper.alive"), kept_running(pool, log) as codes:
         evil = engineer.start(collect("a", {"hold": str(held)}))
         engineer.ask("UPDATE steps SET due = now() WHERE state = 'queued'")
         wait_until(held.exists, 60, f"the evil step to begin; see {log}", every=0.2)
@@ -117,6 +117,7 @@ def test_a_hung_worker_is_killed_and_every_task_s_step_is_done(
     assert engineer.row(evil, "a")["kills"] >= 1
     # a thread pool ends with its whole worker, a prefork pool loses one child only
     assert codes[:-1] == ([-signal.SIGKILL] if pool == "threads" else [])
+    assert {path.name for path in tmp_path.glob("*.alive")} == {"worker.alive", "sweeper.alive"}
 
 
 def exit_code_of_watched(seconds: float, *, then: str) -> int:

@@ -79,6 +79,43 @@ def test_an_empty_value_counts_as_unset(needed: dict[str, str]) -> None:
     assert loaded.max_parallel_arms == 5
 
 
+def test_a_setting_is_read_from_the_file_that_its_file_variable_names(
+    needed: dict[str, str], tmp_path: Path
+) -> None:
+    for name in ("DATABASE_URL", "OPENAI_API_KEY", "TASK_TIMEOUT"):
+        (tmp_path / name).write_text(f"{needed.pop(name, '77')}\n")
+        needed[f"{name}_FILE"] = str(tmp_path / name)
+    needed |= {"CACHE_SECRET_FILE": " ", "OCTOLLM_ENV_FILE": "none", "OTHER_FILE": "/nowhere"}
+
+    loaded = settings.load(needed)
+
+    assert loaded.database_url.endswith(f"{PASSWORD}@db:5432/octollm")
+    assert (loaded.openai_api_key, loaded.task_timeout, loaded.cache_secret) == ("77", 77, None)
+    assert settings.read_texts(needed).keys() >= {"DATABASE_URL", "OCTOLLM_ENV_FILE", "OTHER_FILE"}
+    assert "DATABASE_URL_FILE" not in settings.read_texts(needed)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe", b"a\0b", b"x" * 65_537])
+def test_a_file_without_a_usable_value_is_named_and_its_content_is_not_shown(
+    needed: dict[str, str], tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(SettingsError, match=rf"CACHE_SECRET_FILE names {path}, which") as raised:
+        settings.load(needed | {"CACHE_SECRET_FILE": str(path)})
+
+    assert "xx" not in raised.value.message
+
+
+def test_a_setting_and_its_file_at_once_are_refused(needed: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(needed["REDIS_URL"])
+
+    with pytest.raises(SettingsError, match="REDIS_URL and REDIS_URL_FILE are both set: unset one"):
+        settings.load(needed | {"REDIS_URL_FILE": str(tmp_path / "url")})
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [

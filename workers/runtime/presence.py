@@ -1,8 +1,10 @@
 """Reports this worker in the table `pools`: that it is alive, how busy it is and which arms it serves."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import structlog
 from celery import Celery
 from celery.signals import worker_ready, worker_shutdown
 from celery.worker import state
@@ -19,12 +21,25 @@ from workers.runtime import process, startup_checks
 
 BEAT_SECONDS = 5.0
 
+log = structlog.get_logger(__name__)
+
+
+def show_alive(file: Path | None) -> None:
+    """Set the time of ALIVE_FILE, which a probe of the container reads; a fault is logged, for the probe reports it."""
+    if file is None:
+        return
+    try:
+        file.touch()
+    except OSError as error:
+        log.warning("alive.not_shown", file=str(file), error=type(error).__name__)
+
 
 class Presence:
-    """A thread that refreshes one row of `pools` for each queue that the worker consumes or withholds."""
+    """A thread that refreshes ALIVE_FILE and a row of `pools` for each queue that the worker consumes or withholds."""
 
     def __init__(self, engine: Engine, *, app: Celery, node: str, concurrency: int) -> None:
         self._engine = engine
+        self._alive_file = process.of(app).process.settings.alive_file
         self._app = app
         self._withheld = startup_checks.withheld_of(app)
         queues = [*app.amqp.queues.consume_from, *(ARMS[arm].queue for arm in self._withheld)]
@@ -52,6 +67,8 @@ class Presence:
             pools.leave(conn, *self._rows)
 
     def _beat(self) -> None:
+        # first: a process whose threads run must not be restarted because Postgres is away
+        show_alive(self._alive_file)
         reports = [
             PoolReport(
                 node=node,

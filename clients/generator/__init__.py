@@ -1,0 +1,1 @@
+"""Generates the Python and the TypeScript client's types and methods from the API's OpenAPI document."""

@@ -1,0 +1,128 @@
+"""Writes the schemas of an OpenAPI document as Python's TypedDicts."""
+
+import keyword
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from clients.generator.operations import Document, Method, methods
+
+HEADER = '''"""{title} Generated from /openapi.json by `make clients`: do not edit."""
+
+# ruff: noqa: E501
+'''
+_SIMPLE = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+
+
+def type_of(shape: Mapping[str, Any], *, prefix: str = "") -> str:
+    """Return the Python type of a JSON Schema; `prefix` goes before names of components."""
+    if "$ref" in shape:
+        return prefix + str(shape["$ref"].rpartition("/")[2])
+    if "enum" in shape:
+        values = [value for value in shape["enum"] if value is not None]
+        names = [f"Literal[{', '.join(map(_literal, values))}]"] if values else []
+        return _union([*names, *(["None"] if None in shape["enum"] else [])])
+    for word in ("anyOf", "oneOf"):
+        if word in shape:
+            return _union([type_of(choice, prefix=prefix) for choice in shape[word]])
+    kinds = shape.get("type", [])
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    return _union([_of_kind(kind, shape, prefix) for kind in kinds]) if kinds else "Any"
+
+
+def _of_kind(kind: str, shape: Mapping[str, Any], prefix: str) -> str:
+    if kind == "array":
+        return f"list[{type_of(shape.get('items', {}), prefix=prefix)}]"
+    if kind == "object":
+        values = shape.get("additionalProperties")
+        return f"dict[str, {type_of(values, prefix=prefix) if isinstance(values, Mapping) else 'Any'}]"
+    return _SIMPLE[kind]
+
+
+def _union(names: Sequence[str]) -> str:
+    distinct = dict.fromkeys(names)
+    return "Any" if "Any" in distinct else " | ".join(distinct)
+
+
+def _literal(value: object) -> str:
+    # double quotes, as ruff formats
+    return '"' + value.replace('"', '\\"') + '"' if isinstance(value, str) else repr(value)
+
+
+def types_module(document: Document) -> str:
+    """Return the module of all types."""
+    schemas = {**document["components"]["schemas"], **options(document), **_variants(document)}
+    lines = [HEADER.format(title="The API's JSON documents as types.")]
+    lines += [
+        "from __future__ import annotations\n",
+        "from typing import Any, Literal, NotRequired, TypedDict\n",
+    ]
+    for name in sorted(schemas):
+        lines += _class(name, schemas[name])
+    return "\n".join(lines) + "\n"
+
+
+def options(document: Document) -> dict[str, Any]:
+    """Return schemas of the optional members of bodies whose required ones are arguments of their own."""
+    found = {}
+    for method in methods(document):
+        if method.body and method.required_members:
+            schema = document["components"]["schemas"][method.body]
+            members = {
+                name: shape
+                for name, shape in schema["properties"].items()
+                if name not in method.required_members
+            }
+            text = f"What {method.group}.{method.name} also takes."
+            found[options_of(method)] = {"properties": members, "description": text}
+    return found
+
+
+def options_of(method: Method) -> str:
+    """Return the name of the type of a body's optional members."""
+    body = method.body or ""
+    return body.removesuffix("Request") + "Options" if method.required_members else body
+
+
+def _variants(document: Document) -> dict[str, Any]:
+    """Return what the clients return besides the API's own documents."""
+    schemas = document["components"]["schemas"]
+    status, event = schemas["Status"], schemas["EventReply"]
+    result = {"$ref": "#/components/schemas/Result"}
+    return {
+        "Completed": {
+            **status,
+            "properties": {**status["properties"], "result": result},
+            "description": "A completed task, which has a result.",
+        },
+        "Event": {
+            **event,
+            "required": ["type", "data"],
+            "description": "An event of a task; only a transient one has neither number nor time.",
+        },
+    }
+
+
+def _class(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    members = {
+        member: annotation if member in schema.get("required", ()) else f"NotRequired[{annotation}]"
+        for member, shape in schema.get("properties", {}).items()
+        for annotation in [type_of(shape)]
+    }
+    text = schema.get("description") or name
+    yield "\n"
+    if any(not member.isidentifier() or keyword.iskeyword(member) for member in members):
+        yield f"{name} = TypedDict("
+        yield f'    "{name}",'
+        yield "    {"
+        yield from (f'        "{member}": "{_quoted(annotation)}",' for member, annotation in members.items())
+        yield "    },"
+        yield ")"
+        yield f'"""{text}"""'
+        return
+    yield f"class {name}(TypedDict):"
+    yield f'    """{text}"""\n'
+    yield from (f"    {member}: {annotation}" for member, annotation in members.items())
+
+
+def _quoted(annotation: str) -> str:
+    return annotation.replace('"', "'")
