@@ -33,6 +33,8 @@ _COMMANDS = {
     "upload": ("tasks:upload_files", "Upload files and print their ids, to attach them by id."),
     "cancel": ("tasks", "Stop a task."),
     "retry": ("retry", "Run a task that has ended again, as a new one that reuses finished steps."),
+    "fork": ("retry:fork", "Run a task that has ended again with other inputs, model, prompt or criteria."),
+    "replay": ("retry:replay", "Run a task that has ended again with its models' answers, at no cost."),
     "approvals": ("approvals", "List what waits for a person, and how to decide; --watch follows it."),
     "approve": ("approvals", "Let a step run that waits for approval, unchanged or with edited inputs."),
     "reject": ("approvals", "Refuse a step that waits for approval."),

@@ -85,13 +85,7 @@ def result_of(
     return EarlierResult(row.id, StepResult.from_record(row.result)) if row and row.result else None
 
 
-def hashes_of(
-    conn: Connection, steps: Sequence[tuple[str, int, str]]
-) -> dict[tuple[str, int, str], list[str]]:
-    """Return the hashes of what models answered steps, given as (task id, round, step), in the order of the calls."""
-    if not steps:
-        return {}
-    tasks, rounds, names = zip(*steps, strict=True)
-    values = {"tasks": list(tasks), "rounds": list(rounds), "steps": list(names)}
-    rows = conn.exec_driver_sql(_SQL["hashes_of"], values)
-    return {(row.task_id, row.round, row.step): row.hashes for row in rows}
+def hashes_of(conn: Connection, row_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the hashes of what models answered rows of steps, in the order of the calls; none of a row without."""
+    rows = conn.exec_driver_sql(_SQL["hashes_of"], {"ids": list(row_ids)})
+    return {row.id: row.hashes for row in rows}

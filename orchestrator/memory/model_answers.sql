@@ -62,9 +62,9 @@ ORDER BY chain.depth, s.round DESC
 LIMIT 1;
 
 -- name: hashes_of
--- Read the hashes of what models answered the steps of rounds, with those of their items, in the order of the calls.
-SELECT wanted.task_id, wanted.round, wanted.step, array_agg(a.answer_sha256 ORDER BY a.step, a.id) AS hashes
-FROM unnest(%(tasks)s::text[], %(rounds)s::int[], %(steps)s::text[]) AS wanted (task_id, round, step)
-JOIN model_answers a ON a.task_id = wanted.task_id AND a.round = wanted.round
-    AND split_part(a.step, '[', 1) = wanted.step
-GROUP BY wanted.task_id, wanted.round, wanted.step;
+-- Read the hashes of what models answered rows of steps, with those of their items, in the order of the calls.
+SELECT s.id, array_agg(a.answer_sha256 ORDER BY a.step, a.id) AS hashes
+FROM steps s
+JOIN model_answers a ON a.task_id = s.task_id AND a.round = s.round AND split_part(a.step, '[', 1) = s.name
+WHERE s.id = ANY(%(ids)s)
+GROUP BY s.id;

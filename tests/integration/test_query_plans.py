@@ -25,6 +25,7 @@ LARGE = {
     "steps",
     "events",
     "traces",
+    "model_answers",
     "chords",
     "chord_parts",
     "results",
@@ -63,6 +64,9 @@ INSERT INTO events (task_id, seq, type, payload)
 SELECT t.id, n, 'step.completed', '{}' FROM tasks t, generate_series(1, 10) n;
 INSERT INTO traces (task_id, round, kind, payload)
 SELECT t.id, 1, 'attempt', '{}' FROM tasks t, generate_series(1, 5) n;
+INSERT INTO model_answers
+    (task_id, tenant, step, round, attempt, purpose, work, request_sha256, messages, answer_sha256, answer)
+SELECT t.id, t.tenant, 'a', 1, 1, 'p', 'answer', repeat('0', 64), '{}', repeat('0', 64), '{}' FROM tasks t;
 INSERT INTO chords (id, body, size, done, state, ready_at)
 SELECT chord_id, '{}', 10, 10, 'fired', now() FROM rounds;
 INSERT INTO chord_parts (chord_id, task_id, idx, failed, counted_at)
@@ -90,6 +94,7 @@ _CONSTANTS: dict[str, Any] = {
     "count": 1,
     "days": 30,
     "decided_by": "me",
+    "decision": "{}",
     "delay_seconds": 15,
     "digest": "d",
     "environment": "live",
@@ -101,6 +106,7 @@ _CONSTANTS: dict[str, Any] = {
     "has_callback": True,
     "is_kept": True,
     "is_shared": False,
+    "kept": "{}",
     "key": 1,
     "kills": 1,
     "kind": "approval",
@@ -126,6 +132,7 @@ _CONSTANTS: dict[str, Any] = {
     "min_duration": 1,
     "minutes": 60,
     "missing": [1],
+    "most": 1000,
     "name": "n",
     "node": "n",
     "nodes": ["n"],
@@ -159,9 +166,11 @@ _CONSTANTS: dict[str, Any] = {
     "state": "done",
     "status": "x",
     "statuses": ["completed", "failed"],
+    "step": "a",
     "store": True,
     "terms": ["word"],
     "to": "2027-01-01",
+    "told": "{}",
     "ttl_seconds": 90,
     "urgency": ["low", "medium"],
     "via": "api",
