@@ -88,7 +88,7 @@ $(BROWSER): tests/browser/requirements.lock $(STAMP)
 clients: setup ## generate the types and methods of clients/ from the API's description
 	@python -m clients.generator
 
-test-clients: setup ## the Python and the TypeScript client against a running stack (needs node)
+test-clients: setup $(CONSOLE)/node_modules ## the Python and the TypeScript client against a running stack (needs node)
 	@$(TEST_ENV) python -m pytest tests/clients $(ARGS)
 
 check-deploy: setup $(DEPLOY_TOOLS)/.set-up ## check the Dockerfile and everything in deploy/ with the tools of tests/deploy

@@ -1,4 +1,4 @@
-"""Makes new secrets for compose.yaml, one a file: `python make_secrets.py DIRECTORY`, which must not exist yet.
+"""Makes new secrets for compose.yaml and the chart, a file each: `python make_secrets.py DIRECTORY`, a new one.
 
 Each kind of process gets its own login of Postgres and its own user of Valkey, whose rights are those of its work. The
 directory is closed to others, and the files in it are readable, because a container reads them as another user.
@@ -17,10 +17,10 @@ from orchestrator.process.process_kind import KINDS, ROLES
 
 _ACL: Final = Path(__file__).parent / "redis" / "users.acl"
 _MODELS: Final = """\
-# Read by the kinds of process that ask models; without a key plans come from recipes. docs/how-to/use-a-model.md
+# Read by the kinds of process that ask models; every kind needs LLM_CHAIN, which belongs into octollm.env.
+# docs/how-to/use-a-model.md
 #OPENAI_API_KEY=
 #ANTHROPIC_API_KEY=
-#LLM_CHAIN=
 """
 
 
@@ -29,6 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--arm", default="", help="an arm of your own, which the service `arms` serves")
+    parser.add_argument(
+        "--postgres", default="postgres:5432", metavar="HOST:PORT", help="its address for the containers"
+    )
+    parser.add_argument(
+        "--redis", default="valkey:6379", metavar="HOST:PORT", help="its address for the containers"
+    )
     chosen = parser.parse_args()
     try:
         chosen.directory.mkdir(mode=0o700)
@@ -36,29 +42,36 @@ def main() -> None:
         sys.exit(
             f"{chosen.directory} can't be made ({error.strerror}): secrets that exist are not replaced; move them away"
         )
-    for name, text in contents(_ACL.read_text(), arm=chosen.arm).items():
+    for name, text in contents(chosen).items():
         (chosen.directory / name).write_text(text)
         (chosen.directory / name).chmod(0o644)
 
 
-def contents(acl: str, *, arm: str = "") -> Mapping[str, str]:
-    """Return {file name: text}; `acl` is deploy/redis/users.acl with its placeholders."""
-    passwords = {kind: secrets.token_hex(24) for kind in (*KINDS, "operator")}
+def contents(chosen: argparse.Namespace) -> Mapping[str, str]:
+    """Return {file name: text} for `arm` and the addresses `postgres` and `redis`."""
+    acl = _ACL.read_text()
+    passwords = {kind: secrets.token_hex(24) for kind in (*KINDS, "operator", "scaler")}
     for kind, password in passwords.items():
         acl = acl.replace(f">CHANGE_ME_{kind.upper()} ", f">{password} ")
     owner = secrets.token_hex(24)
     permit, token = signing_key.new_private_key(), signing_key.new_private_key()
     return {
-        "users.acl": acl.replace("~arm.CHANGE_ME", f"~arm.{arm or 'none'}"),
+        "users.acl": acl.replace("~arm.CHANGE_ME", f"~arm.{chosen.arm or 'none'}"),
         "postgres-password": owner,
-        "postgres-logins.sql": "".join(_login(kind, passwords[kind]) for kind in ROLES),
-        "database-url-owner": f"postgresql://octollm:{owner}@postgres:5432/octollm",
-        "redis-url-operator": _redis_url("operator", passwords["operator"]),
+        "postgres-logins.sql": "".join(
+            _login(kind, group, passwords[kind])
+            for kind, group in {**ROLES, "scaler": "octollm_scaler"}.items()
+        ),
+        "database-url-owner": f"postgresql://octollm:{owner}@{chosen.postgres}/octollm",
         **{
-            f"database-url-{kind}": f"postgresql://octollm_{kind}_login:{passwords[kind]}@postgres:5432/octollm"
+            f"database-url-{kind}": f"postgresql://octollm_{kind}_login:{passwords[kind]}@{chosen.postgres}/octollm"
             for kind in ROLES
         },
-        **{f"redis-url-{kind}": _redis_url(kind, passwords[kind]) for kind in KINDS},
+        "scaler-connection": f"postgresql://octollm_scaler_login:{passwords['scaler']}@{chosen.postgres}/octollm",
+        **{
+            f"redis-url-{kind}": f"redis://octollm-{kind}:{passwords[kind]}@{chosen.redis}/0"
+            for kind in (*KINDS, "operator")
+        },
         "jwt-private-key": token,
         "permit-private-key": permit,
         "permit-public-key": signing_key.public_key_of(permit),
@@ -71,13 +84,8 @@ def contents(acl: str, *, arm: str = "") -> Mapping[str, str]:
     }
 
 
-def _redis_url(kind: str, password: str) -> str:
-    return f"redis://octollm-{kind}:{password}@valkey:6379/0"
-
-
-def _login(kind: str, password: str) -> str:
+def _login(kind: str, group: str, password: str) -> str:
     """Return SQL that makes the login of a kind; `octollm migrate` gives its group the rights later."""
-    group = ROLES[kind]
     return (
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{group}') "
         f"THEN CREATE ROLE {group} NOLOGIN; END IF; END $$;\n"

@@ -37,6 +37,7 @@ from orchestrator.memory.hints import Hints
 from orchestrator.memory.pools import ArmStatistics
 from orchestrator.memory.registered_arms import RegisteredArms
 from orchestrator.models.arm_capability import ARMS, REMOTE
+from orchestrator.models.errors import SettingsError
 from orchestrator.observability import log, metric, tracing
 from orchestrator.orchestrator import Orchestrator, TaskLoop
 from orchestrator.planner import recipes
@@ -116,6 +117,7 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
     """Wire an API process; reads the environment when no settings are given. Raises SettingsError."""
     chosen = settings or settings_module.load()
     credential.require_signing(chosen)
+    refuse_metrics_directory()
     tracing.configure(chosen.octollm_kind or "web")
     engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
     refuse_servers(chosen, engine)
@@ -132,6 +134,15 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
         backpressure=Backpressure(engine, settings=chosen),
         app=make_app(lambda: chosen),
     )
+
+
+def refuse_metrics_directory() -> None:
+    """Raise SettingsError for a PROMETHEUS_MULTIPROC_DIR that can't be written; log it of the default directory."""
+    if not metric.SHARING.fault:
+        return
+    if metric.SHARING.is_named:
+        raise SettingsError(metric.SHARING.fault)
+    _log.warning("metrics.not_shared", reason=metric.SHARING.fault)
 
 
 def refuse_servers(settings: Settings, engine: Engine) -> None:
@@ -156,6 +167,7 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     """Wire a worker's process, which shares the engine of the app's result backend; `service` names it in the log."""
     chosen = settings_module.load()
     log.configure(chosen, service=service)
+    refuse_metrics_directory()
     tracing.configure(chosen.octollm_kind or service)
     if service == "worker":
         _require_secret(chosen)

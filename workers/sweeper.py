@@ -9,6 +9,7 @@ if __name__ == "__main__":
     lean.start_lean()
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ from orchestrator.memory import (
     webhooks,
 )
 from orchestrator.memory.steps import Backlog
-from orchestrator.models.errors import SandboxUnavailable
+from orchestrator.models.errors import SandboxUnavailable, SettingsError
 from orchestrator.observability import metric
 from orchestrator.orchestrator import report_end
 from orchestrator.process.loop import Loop, Pace
@@ -336,4 +337,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SettingsError as error:
+        sys.exit(f"python -m workers.sweeper: {error.message}")

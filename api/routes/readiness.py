@@ -104,7 +104,7 @@ def _warnings(settings: Settings) -> list[str]:
     found = []
     if fault := permit.fault_of_keys(settings.permit_private_key, settings.permit_public_key, signs=False):
         found.append(f"{fault}; {permit.HOW_TO_MAKE_KEYS}")
-    if not metric.IS_SHARED:
+    if metric.SHARING.directory is None:
         found.append("/metrics has this process' values only: see PROMETHEUS_MULTIPROC_DIR in .env.example")
     return found
 

@@ -122,7 +122,7 @@ def _count_requests(app: Flask) -> list[Collector]:
     """
     registry = CollectorRegistry()
     PrometheusMetrics(app, path=None, group_by="endpoint", registry=registry)
-    return [] if metric.IS_SHARED else [registry]
+    return [registry] if metric.SHARING.directory is None else []
 
 
 def _is_operator() -> bool:

@@ -4,12 +4,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from clients.generator import typescript
 from clients.generator.operations import Document
 from clients.generator.python_methods import methods_module
 from clients.generator.python_problems import problems_module
 from clients.generator.python_types import types_module
 
 _PYTHON = "clients/python/octollm_client"
+_TYPESCRIPT = "clients/typescript/lib"
 
 
 def generated(document: Document) -> Mapping[str, str]:
@@ -20,7 +22,14 @@ def generated(document: Document) -> Mapping[str, str]:
         f"{_PYTHON}/_methods.py": methods_module(document, is_async=False),
         f"{_PYTHON}/_async_methods.py": methods_module(document, is_async=True),
     }
-    return {path: _formatted(text, path) for path, text in python.items()}
+    javascript = {
+        f"{_TYPESCRIPT}/types.d.ts": typescript.types_module(document),
+        f"{_TYPESCRIPT}/problems.js": typescript.problems_module(document),
+        f"{_TYPESCRIPT}/problems.d.ts": typescript.problem_types(document),
+        f"{_TYPESCRIPT}/table.js": typescript.operations_module(document),
+        f"{_TYPESCRIPT}/operations.d.ts": typescript.operation_types(document),
+    }
+    return {**{path: _formatted(text, path) for path, text in python.items()}, **javascript}
 
 
 def _formatted(text: str, path: str) -> str:

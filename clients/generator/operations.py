@@ -130,7 +130,10 @@ def _method(document: Document, path: str, verb: str, operation: Mapping[str, An
         verb=verb.upper(),
         path=path,
         text="\n\n".join(filter(None, (operation["summary"], operation["description"]))),
-        path_parameters=[_parameter(one) for one in parameters if one["in"] == "path"],
+        path_parameters=sorted(
+            (_parameter(one) for one in parameters if one["in"] == "path"),
+            key=lambda parameter: path.index(f"{{{parameter.name}}}"),
+        ),
         # a ticket stands for a token, which a client has
         query=[_parameter(one) for one in parameters if one["in"] == "query" and one["name"] != "ticket"],
         body=schema,

@@ -1,13 +1,12 @@
 """Writes the operations of an OpenAPI document as the methods of the Python clients, sync and async."""
 
-import keyword
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from clients.generator.operations import BY_HAND, Document, Method, Parameter, groups
-from clients.generator.python_types import HEADER, options_of, type_of
+from clients.generator.python_types import HEADER, options_of, safe, type_of
 
 _IMPORTS = """# mypy: disable-error-code="no-any-return"
 # an answer is JSON, which has the type that the document declares
@@ -62,8 +61,8 @@ def class_of(group: str) -> str:
 
 def _method(method: Method, *, is_async: bool) -> Iterator[str]:
     arguments = [f"{one.name}: str" for one in method.path_parameters]
-    members = [f"{_safe(name)}: {_given(shape)}" for name, shape in method.required_shapes]
-    named = [f"{_safe(one.name)}: {_argument(one)}" for one in method.query]
+    members = [f"{safe(name)}: {_given(shape)}" for name, shape in method.required_shapes]
+    named = [f"{safe(one.name)}: {_argument(one)}" for one in method.query]
     # the only thing that must be said needs no name
     if len(members) == 1:
         arguments += members
@@ -85,7 +84,7 @@ def _method(method: Method, *, is_async: bool) -> Iterator[str]:
 def _iterate(method: Method, iterator: str) -> Iterator[str]:
     # the pages follow each other
     method = replace(method, query=[one for one in method.query if one.name != "cursor"])
-    named = [f"{_safe(one.name)}: {_argument(one)}" for one in method.query]
+    named = [f"{safe(one.name)}: {_argument(one)}" for one in method.query]
     name = "iterate" if method.name == "list" else f"iterate_{method.name}"
     yield f"    def {name}(self, *, {', '.join(named)}) -> {iterator}[t.{method.item_schema}]:"
     yield f'        """Yield the items of all pages of `{method.name}`; `limit` is the size of a page."""'
@@ -96,10 +95,6 @@ def _iterate(method: Method, iterator: str) -> Iterator[str]:
 def _given(shape: Mapping[str, Any]) -> str:
     # in a class with a method `list`, that name is not the builtin's
     return type_of(shape, prefix="t.").replace("list[", "Sequence[")
-
-
-def _safe(name: str) -> str:
-    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _argument(parameter: Parameter) -> str:
@@ -113,7 +108,8 @@ def _argument(parameter: Parameter) -> str:
 def _result(method: Method) -> str:
     if method.reads != "json":
         return {"text": "str", "nothing": "None"}[method.reads]
-    return " | ".join(dict.fromkeys(type_of(answer, prefix="t.") for answer in method.answers))
+    names = [name for answer in method.answers for name in type_of(answer, prefix="t.").split(" | ")]
+    return " | ".join(dict.fromkeys(names))
 
 
 def _docstring(text: str) -> Iterator[str]:
@@ -128,7 +124,7 @@ def _docstring(text: str) -> Iterator[str]:
 
 
 def _body(method: Method) -> str:
-    required = "".join(f'"{name}": {_safe(name)}, ' for name in method.required_members)
+    required = "".join(f'"{name}": {safe(name)}, ' for name in method.required_members)
     whole = f"{{{required}**options}}"
     return whole if method.is_body_required else f"{whole} or None"
 
@@ -138,7 +134,7 @@ def _call(method: Method) -> str:
     if method.path_parameters:
         path = f"path_of({path}, {', '.join(f'{one.name}={one.name}' for one in method.path_parameters)})"
     members: Mapping[str, str | bool | None] = {
-        "query": "{" + ", ".join(f'"{one.name}": {_safe(one.name)}' for one in method.query) + "}"
+        "query": "{" + ", ".join(f'"{one.name}": {safe(one.name)}' for one in method.query) + "}"
         if method.query
         else None,
         "body": method.body and _body(method),

@@ -50,7 +50,7 @@ def _literal(value: object) -> str:
 
 def types_module(document: Document) -> str:
     """Return the module of all types."""
-    schemas = {**document["components"]["schemas"], **options(document), **_variants(document)}
+    schemas = component_schemas(document)
     lines = [HEADER.format(title="The API's JSON documents as types.")]
     lines += [
         "from __future__ import annotations\n",
@@ -61,7 +61,12 @@ def types_module(document: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-def options(document: Document) -> dict[str, Any]:
+def component_schemas(document: Document) -> dict[str, Any]:
+    """Return the document's schemas, and those that only the clients have."""
+    return {**document["components"]["schemas"], **_options(document), **_variants(document)}
+
+
+def _options(document: Document) -> dict[str, Any]:
     """Return schemas of the optional members of bodies whose required ones are arguments of their own."""
     found = {}
     for method in methods(document):
@@ -81,6 +86,11 @@ def options_of(method: Method) -> str:
     """Return the name of the type of a body's optional members."""
     body = method.body or ""
     return body.removesuffix("Request") + "Options" if method.required_members else body
+
+
+def safe(name: str) -> str:
+    """Return a name that may be an argument's in Python; that will do for TypeScript as well."""
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _variants(document: Document) -> dict[str, Any]:

@@ -6,7 +6,6 @@ All processes of a host share a directory (see multiprocess.share), so that each
 from collections.abc import Iterable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from orchestrator.llm.completion import CallRecord
@@ -14,9 +13,9 @@ from orchestrator.models.arm_capability import ARMS, REMOTE
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Priority
 from orchestrator.models.verdict import Decision
-from orchestrator.observability.multiprocess import share
+from orchestrator.observability.multiprocess import SharedMetrics, share
 
-IS_SHARED = share()
+SHARING = share()
 _ARMS = frozenset(ARMS)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,6 +103,10 @@ for _status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED):
         _TASKS.labels(_status, _priority)
 for _decision in Decision:
     _VERDICTS.labels(_decision)
+for _layer in ("exact", "alias"):
+    _CACHE_WRONG_HITS.labels(_layer)
+for _answer in ("same", "different", "failed"):
+    _PAIRS_JUDGED.labels(_answer)
 
 
 def task_ended(status: str, priority: str, seconds: float) -> None:
@@ -203,16 +206,17 @@ def model_attempted(attempt: CallRecord) -> None:
         _MODEL_TOKENS.labels(provider, model, "input").inc(max(fresh, 0))
         _MODEL_TOKENS.labels(provider, model, "cached_input").inc(attempt.usage.cached_tokens)
         _MODEL_TOKENS.labels(provider, model, "output").inc(attempt.usage.output_tokens)
-    if attempt.dollars:
+    # 0 makes the series, so that its first dollar is an increase
+    if attempt.dollars is not None:
         _MODEL_DOLLARS.labels(provider, model).inc(float(attempt.dollars))
 
 
 def exposition(collectors: Iterable[Collector] = ()) -> bytes:
     """Return the metrics of all processes of this host and those of `collectors`, as text of CONTENT_TYPE."""
     shared = REGISTRY
-    if IS_SHARED:
+    if SHARING.directory is not None:
         shared = CollectorRegistry()
-        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # prometheus_client is untyped
+        shared.register(SharedMetrics(SHARING.directory))
     own = CollectorRegistry()
     for collector in collectors:
         own.register(collector)

@@ -5,6 +5,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -44,3 +45,12 @@ def promtool(run_tool: RunTool) -> RunTool:
     if run_tool("promtool", "--version").returncode:
         lacks("promtool", package="prometheus")
     return partial(run_tool, "promtool")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of deploy/make_secrets.py."""
+    directory = tmp_path_factory.mktemp("deploy") / "secrets"
+    program = ROOT / "deploy" / "make_secrets.py"
+    subprocess.run([sys.executable, program, directory, "--arm", "weather"], check=True, cwd=ROOT)
+    return directory

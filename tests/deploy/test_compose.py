@@ -80,6 +80,17 @@ def test_each_service_is_confined_limited_and_stopped_in_time() -> None:
     assert settings.Settings.grace_seconds < 40
 
 
+def test_tools_may_run_what_they_write_and_nothing_else_may() -> None:
+    """Docker mounts a tmpfs without the right to run what is on it, unless it is told otherwise."""
+    may = {
+        name
+        for name, service in OURS.items()
+        if all("exec" in place.split(":")[1].split(",") for place in service["tmpfs"])
+    }
+
+    assert may == {"coder", "executor"}
+
+
 def test_everything_waits_for_the_migration_which_runs_once() -> None:
     for name in OURS.keys() - {"migrate"}:
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
@@ -99,15 +110,6 @@ def test_each_kind_gets_its_own_secrets_by_files_and_no_others() -> None:
         assert files.keys() & SECRETS.keys() == wanted, kind
         assert files["REDIS_URL"] == f"/run/secrets/redis-url-{kind}"
         assert ("./secrets/models.env" in service["env_file"]) == (kind in WITH_MODELS)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of deploy/make_secrets.py."""
-    directory = tmp_path_factory.mktemp("deploy") / "secrets"
-    program = ROOT / "deploy" / "make_secrets.py"
-    subprocess.run([sys.executable, program, directory, "--arm", "weather"], check=True, cwd=ROOT)
-    return directory
 
 
 def test_the_secrets_are_all_there_and_not_replaced(made: Path) -> None:
@@ -138,7 +140,7 @@ def test_the_settings_of_each_kind_load_from_its_files(made: Path, kind: str, tm
 
 def test_the_logins_of_postgres_have_the_rights_of_their_kind(made: Path, postgres_url: str) -> None:
     owner, host = open_engine(postgres_url, pool_size=1), postgres_url.rpartition("@")[2]
-    logins = [f"octollm_{kind}_login" for kind in ROLES]
+    logins = [f"octollm_{kind}_login" for kind in (*ROLES, "scaler")]
     try:
         with owner.begin() as conn:
             conn.exec_driver_sql((made / "postgres-logins.sql").read_text())

@@ -1,10 +1,12 @@
 """The metrics of all processes are reported together, and short-lived processes do not leave many files."""
 
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 # a parent that, like a prefork pool, keeps two children alive and replaces them; gunicorn's workers and
@@ -108,6 +110,8 @@ def test_outcomes_that_never_happened_are_zero(tmp_path: Path) -> None:
     assert found["octollm_verdicts_total", "inconclusive"] == 0
     assert found["octollm_repairs_total",] == 0
     assert found["octollm_leases_expired_total",] == 0
+    assert found["octollm_cache_wrong_hits_total", "alias"] == 0
+    assert found["octollm_cache_judge_calls_total", "different"] == 0
 
 
 def test_processes_share_the_state_directory_by_default(tmp_path: Path) -> None:
@@ -174,3 +178,74 @@ metric.model_attempted(CallRecord("openai", "m", "x", False, breaker="{}"))
     found = _samples(_run(_SCRAPE, tmp_path))
 
     assert found["octollm_llm_breaker_state", "m", "openai"] == 1
+
+
+def test_two_installations_on_one_machine_do_not_mix(tmp_path: Path) -> None:
+    told = {}
+    for name in ("one", "two"):
+        environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": "", "OCTOLLM_HOME": str(tmp_path / name)}
+        counted = f"from orchestrator.observability import metric; metric.swept('{name}')\n"
+        told[name] = subprocess.check_output(
+            [sys.executable, "-c", counted + _SCRAPE], env=environ, text=True, timeout=60
+        )
+
+    assert ("octollm_swept_total", "one") in _samples(told["one"])
+    assert ("octollm_swept_total", "one") not in _samples(told["two"])
+
+
+def test_files_of_dead_processes_of_another_release_are_removed_and_those_of_living_ones_are_not(
+    tmp_path: Path,
+) -> None:
+    _run("from orchestrator.observability import metric; metric.swept('dead')", tmp_path)
+    (tmp_path / "slot-0.lock").write_text("0.0.9")
+    # releases before slots named the files after process ids
+    (tmp_path / "counter_slot-0.db").rename(tmp_path / "counter_4711.db")
+    (tmp_path / "gauge_max_slot-0.db").write_bytes(b"")
+    (tmp_path / "slot-1.lock").write_text("0.0.9")
+    (tmp_path / "counter_slot-1.db").write_bytes(b"")
+    with (tmp_path / "slot-1.lock").open("r+") as living:
+        fcntl.lockf(living, fcntl.LOCK_EX)
+
+        found = _samples(_run(_SCRAPE, tmp_path))
+
+    assert ("octollm_swept_total", "dead") not in found
+    assert found["octollm_repairs_total",] == 0
+    assert not (tmp_path / "counter_4711.db").exists()
+    assert not (tmp_path / "gauge_max_slot-0.db").exists()
+    assert (tmp_path / "counter_slot-1.db").exists()
+
+
+def test_a_process_that_died_as_it_made_its_file_does_not_break_the_scrape(tmp_path: Path) -> None:
+    release = _run(
+        "from orchestrator.observability.multiprocess import _release; print(_release(), end='')", tmp_path
+    )
+    (tmp_path / "slot-5.lock").write_text(release)
+    (tmp_path / "counter_slot-5.db").touch()
+
+    found = _samples(_run(_SCRAPE, tmp_path))
+
+    assert found["octollm_repairs_total",] == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "outcome"),
+    [(True, "SettingsError: metrics can't be shared in "), (False, "metrics.not_shared")],
+)
+def test_a_named_directory_that_cant_be_written_is_an_error_and_the_default_one_a_warning(
+    tmp_path: Path, named: bool, outcome: str
+) -> None:
+    (tmp_path / "file").touch()
+    environ = {
+        **os.environ,
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "file" / "metrics") if named else "",
+        "OCTOLLM_HOME": str(tmp_path / "file"),
+    }
+    start = "from orchestrator import bootstrap; bootstrap.refuse_metrics_directory()"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", start], env=environ, text=True, timeout=60, check=False, capture_output=True
+    )
+
+    assert (ended.returncode != 0) == named
+    assert outcome in ended.stdout + ended.stderr
+    assert "let this user write there" in ended.stdout + ended.stderr

@@ -206,8 +206,8 @@ def connect_signals(app: Celery) -> None:
     setup_logging.connect(keep_our_logging, weak=False)
 
     def set_up_main(**_: object) -> None:
-        worker = start(app)
         try:
+            worker = start(app)
             bootstrap.refuse_servers(worker.process.settings, worker.process.engine)
             serve_metrics(worker.process.settings)
             startup_checks.import_functions(app)

@@ -198,7 +198,7 @@ class Tasks(AsyncGroup):
 
     async def retry(
         self, task_id: str, *, idempotency_key: str | None = None, **options: Unpack[t.RetryRequest]
-    ) -> t.Accepted | t.RetryPreview | t.Accepted:
+    ) -> t.Accepted | t.RetryPreview:
         """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it.
 
         With `set` it is a fork: steps whose inputs, instruction or model differ run again, and what depends
@@ -217,8 +217,8 @@ class Tasks(AsyncGroup):
 
     async def step(
         self,
-        step_id: str,
         task_id: str,
+        step_id: str,
         *,
         round: int | None = None,
         after: int | None = None,
@@ -232,7 +232,7 @@ class Tasks(AsyncGroup):
         return await self._call(
             Call(
                 "GET",
-                path_of("/v1/tasks/{task_id}/steps/{step_id}", step_id=step_id, task_id=task_id),
+                path_of("/v1/tasks/{task_id}/steps/{step_id}", task_id=task_id, step_id=step_id),
                 query={"round": round, "after": after, "limit": limit},
                 is_idempotent=True,
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 from octollm_client._call import Call, Close, Emit, Pause, Read, path_of
@@ -112,6 +111,8 @@ def pages(session: Session, call: Call, items: str) -> Generator[Command, Any, N
 
 def download(session: Session, artifact_id: str, target: IO[bytes]) -> Flow[None]:
     """Write a file's content to `target`; begin again if the connection is lost. Raises DownloadDamaged."""
+    from hashlib import sha256  # noqa: PLC0415 - 10 ms
+
     call = Call(
         "GET",
         path_of("/v1/files/{artifact_id}", artifact_id=artifact_id),

@@ -196,7 +196,7 @@ class Tasks(Group):
 
     def retry(
         self, task_id: str, *, idempotency_key: str | None = None, **options: Unpack[t.RetryRequest]
-    ) -> t.Accepted | t.RetryPreview | t.Accepted:
+    ) -> t.Accepted | t.RetryPreview:
         """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it.
 
         With `set` it is a fork: steps whose inputs, instruction or model differ run again, and what depends
@@ -215,8 +215,8 @@ class Tasks(Group):
 
     def step(
         self,
-        step_id: str,
         task_id: str,
+        step_id: str,
         *,
         round: int | None = None,
         after: int | None = None,
@@ -230,7 +230,7 @@ class Tasks(Group):
         return self._call(
             Call(
                 "GET",
-                path_of("/v1/tasks/{task_id}/steps/{step_id}", step_id=step_id, task_id=task_id),
+                path_of("/v1/tasks/{task_id}/steps/{step_id}", task_id=task_id, step_id=step_id),
                 query={"round": round, "after": after, "limit": limit},
                 is_idempotent=True,
             )

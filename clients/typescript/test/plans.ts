@@ -1,0 +1,5 @@
+/** A plan of a client. */
+export interface Plan {
+  steps: Array<{ id: string; [member: string]: unknown }>;
+  [member: string]: unknown;
+}
