@@ -20,6 +20,8 @@ PAGES = (
     "/dead-steps",
     "/keys",
     "/audit-log",
+    "/schedules",
+    "/schedules/<name>",
     "/compare",
     "/sign-in",
 )

@@ -361,7 +361,9 @@ def history(principal: Principal, schedule_id: str) -> Response:
 def _schedules(principal: Principal) -> Schedules:
     orchestrator = context.orchestrator()
     caller = Caller(tenant=principal.tenant, key_id=principal.key_id, scopes=principal.scopes)
-    return Schedules(orchestrator.engine, orchestrator.settings, caller)
+    # the identity provider's subjects are its own
+    is_own = principal.subject == f"{principal.tenant}/{principal.key_id}"
+    return Schedules(orchestrator.engine, orchestrator.settings, caller, is_own_token=is_own)
 
 
 def _find(principal: Principal, schedule_id: str) -> ScheduleRecord:

@@ -115,7 +115,10 @@ class StepSchema(ResponseSchema):
 
 
 class TaskSummarySchema(ResponseSchema):
-    """A task in a list; `waiting` is the number of its pending approvals, a cost of null is unknown."""
+    """A task in a list; `waiting` is the number of its pending approvals, a cost of null is unknown.
+
+    `schedule_id` is the schedule that started it, for its time `scheduled_at`; null for other tasks.
+    """
 
     task_id = task_id_field()
     status = status_field()
@@ -132,6 +135,8 @@ class TaskSummarySchema(ResponseSchema):
     updated_at = Timestamp()
     completed_at = Timestamp(allow_none=True)
     failed_at = Timestamp(allow_none=True)
+    schedule_id = fields.String(allow_none=True)
+    scheduled_at = Timestamp(allow_none=True)
     processing_time_ms = fields.Integer(allow_none=True)
 
 
@@ -149,6 +154,8 @@ class OpenApprovalSchema(ResponseSchema):
 class StatusSchema(ResponseSchema):
     """A task: its progress, its result, and its steps; `retry_of` is the task that it repeats.
 
+    `schedule_id` is the schedule that started it, for its time `scheduled_at`.
+
     `waiting_for` names arms with queued steps that no worker serves now, `approvals` what a person is asked; `message`
     says the same in words. `event_seq` is the number of the task's last event: the steps are as they were after it.
     """
@@ -164,6 +171,8 @@ class StatusSchema(ResponseSchema):
     approvals = fields.List(fields.Nested(OpenApprovalSchema))
     message = fields.String(allow_none=True)
     retry_of = fields.String(allow_none=True)
+    schedule_id = fields.String(allow_none=True)
+    scheduled_at = Timestamp(allow_none=True)
     result = fields.Nested(ResultSchema, allow_none=True)
     error = fields.Nested(FailureSchema, allow_none=True)
     metadata = fields.Nested(MetadataSchema, allow_none=True)
@@ -271,6 +280,8 @@ def _summary(task: TaskRecord | TaskLine) -> dict[str, Any]:
         "updated_at": task.updated_at,
         "completed_at": task.finished_at if completed else None,
         "failed_at": task.finished_at if failed else None,
+        "schedule_id": task.schedule_id,
+        "scheduled_at": task.scheduled_at,
     }
 
 

@@ -3,8 +3,9 @@ CREATE TABLE schedules (
     id text COLLATE "C" PRIMARY KEY CHECK (id ~ '^sched_[0-9A-Za-z]{16}$'),
     tenant text NOT NULL,
     name text NOT NULL,
-    -- its tasks have the rights of this key: without it the schedule pauses
+    -- its tasks have the rights of this key: without it the schedule pauses. A token that an operator signed has no key
     key_id text NOT NULL,
+    has_key boolean NOT NULL,
     -- as a task's contract: screened, with the budget of the day it was written
     contract jsonb NOT NULL,
     cron text,
@@ -124,19 +125,8 @@ BEGIN
         END IF;
     END IF;
 
-    SELECT t.id INTO open_task
-    FROM tasks t
-    WHERE t.schedule_id = s.id AND t.finished_at IS NULL
-    ORDER BY t.id DESC
-    LIMIT 1;
-    IF fire_at IS NOT NULL AND why IS NULL AND open_task IS NOT NULL
-        AND (s.overlap = 'cancel_other' OR fire_kind = 'waiting' AND s.overlap <> 'allow')
-    THEN
-        RETURN QUERY SELECT 'busy', NULL::bigint;
-        RETURN;
-    END IF;
     level := s.contract ->> 'priority';
-    IF NOT EXISTS (
+    IF s.has_key AND NOT EXISTS (
         SELECT
         FROM api_keys k
         WHERE k.id = s.key_id AND k.tenant = s.tenant AND k.revoked_at IS NULL
@@ -162,6 +152,17 @@ BEGIN
         RETURN;
     END IF;
 
+    SELECT t.id INTO open_task
+    FROM tasks t
+    WHERE t.schedule_id = s.id AND t.finished_at IS NULL
+    ORDER BY t.id DESC
+    LIMIT 1;
+    IF fire_at IS NOT NULL AND why IS NULL AND open_task IS NOT NULL
+        AND (s.overlap = 'cancel_other' OR fire_kind = 'waiting' AND s.overlap <> 'allow')
+    THEN
+        RETURN QUERY SELECT 'busy', NULL::bigint;
+        RETURN;
+    END IF;
     IF fire_kind = 'waiting' THEN
         DELETE FROM schedule_waiting w WHERE w.schedule_id = s.id AND w.scheduled_at = fire_at;
     ELSIF fire_kind = 'scheduled' THEN

@@ -57,6 +57,15 @@ class ApiClient:
         body = None if document is None else json.dumps(document).encode()
         return self._call("POST", path, body=body, headers={"Content-Type": "application/json"})
 
+    def patch(self, path: str, document: Any) -> Any:
+        """Return the JSON answer of PATCH `path` with a JSON document. Raises like `get`."""
+        body = json.dumps(document).encode()
+        return self._call("PATCH", path, body=body, headers={"Content-Type": "application/json"})
+
+    def delete(self, path: str) -> None:
+        """Send DELETE `path`. Raises like `get`."""
+        self._send("DELETE", path, read=lambda content: content)
+
     def upload(self, path: str, *, content: bytes, media_type: str, headers: Mapping[str, str]) -> Any:
         """Return the JSON answer of POST `path` with `content` as its body. Raises like `get`."""
         return self._call("POST", path, body=content, headers={"Content-Type": media_type, **headers})

@@ -35,6 +35,10 @@ _COMMANDS = {
     "retry": ("retry", "Run a task that has ended again, as a new one that reuses finished steps."),
     "fork": ("retry:fork", "Run a task that has ended again with other inputs, model, prompt or criteria."),
     "replay": ("retry:replay", "Run a task that has ended again with its models' answers, at no cost."),
+    "schedule": (
+        "schedules",
+        "Submit a contract again and again: create, list, show, trigger, backfill, next, ...",
+    ),
     "approvals": ("approvals", "List what waits for a person, and how to decide; --watch follows it."),
     "approve": ("approvals", "Let a step run that waits for approval, unchanged or with edited inputs."),
     "reject": ("approvals", "Refuse a step that waits for approval."),

@@ -69,7 +69,8 @@ def delete(*, name: str, yes: bool, as_json: bool) -> None:
         click.echo(json.dumps({"tenant": name, **asdict(deleted)}))
         return
     click.echo(
-        f"{name}: {deleted.keys_revoked} keys revoked, {deleted.tasks_cancelled} tasks cancelled, "
+        f"{name}: {deleted.keys_revoked} keys revoked, {deleted.schedules_deleted} schedules deleted, "
+        f"{deleted.tasks_cancelled} tasks cancelled, "
         f"{deleted.tasks_deleted} tasks and {deleted.files_deleted} files deleted, "
         f"{deleted.cache_entries_dropped} cached results dropped"
     )

@@ -95,14 +95,15 @@ _CONTRACT = (
 )
 
 
-def _contract_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def contract_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument GOAL and the options of a contract."""
     for option in reversed(_CONTRACT):
         command = option(command)
     return command
 
 
 @click.command(epilog=EXIT_STATUSES)
-@_contract_options
+@contract_options
 @click.option("--watch/--no-watch", default=True, help="Show the progress while waiting for the end.")
 @click.option(
     "--out",
@@ -126,7 +127,7 @@ def run(
 
 
 @click.command(epilog=EXIT_STATUSES)
-@_contract_options
+@contract_options
 @_AS_JSON
 @click.pass_obj
 def submit(access: ServerOptions, /, goal: str, as_json: bool, **options: Any) -> None:
@@ -259,6 +260,12 @@ def upload(client: ApiClient, path: Path) -> dict[str, Any]:
 
 
 def _post(client: ApiClient, goal: str, options: dict[str, Any]) -> dict[str, Any]:
+    accepted: dict[str, Any] = client.post("/v1/tasks", contract_of(client, goal, options))
+    return accepted
+
+
+def contract_of(client: ApiClient, goal: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the contract that GOAL and the options of `contract_options` describe; uploads the attachments."""
     if [goal, str(options["plan"]), str(options["context"])].count("-") > 1:
         raise click.UsageError(
             "only one of GOAL, --plan and --context can be -: standard input can be read once"
@@ -279,8 +286,7 @@ def _post(client: ApiClient, goal: str, options: dict[str, Any]) -> dict[str, An
         contract["priority"] = options["priority"]
     if options["attached"]:
         contract["attachments"] = upload_all(client, options["attached"])
-    accepted: dict[str, Any] = client.post("/v1/tasks", contract)
-    return accepted
+    return contract
 
 
 def _goal_and_recipe(goal: str, recipe: str | None, parameters: Sequence[str]) -> dict[str, Any]:

@@ -35,11 +35,12 @@ _TIMES = ("jitter_seconds", "starts_at", "ends_at")
 
 @dataclass(frozen=True)
 class Schedules:
-    """The schedules of the caller's tenant."""
+    """The schedules of the caller's tenant; `is_own_token`: this service signed the caller's token, not another one."""
 
     engine: Engine
     settings: Settings
     caller: Caller
+    is_own_token: bool = False
 
     def create(self, given: dict[str, Any]) -> ScheduleRecord:
         """Save a schedule of a contract; `given` has the members of a ScheduleRecord that a client sets, and `paused`.
@@ -47,12 +48,12 @@ class Schedules:
         Raises InvalidInput for times that can't be read or never come and whatever a submission of the contract is
         refused for, InvalidOperation if the name is taken, TenantLimit, and Forbidden if the caller has no API key.
         """
-        self._require_key()
+        has_key = self._require_key()
         with self._statement() as conn:
             now = schedules.clock(conn)
         schedule_id = new_schedule_id()
         timing = _timing(given, now)
-        values = self._values(schedule_id, given, timing, now=now)
+        values = self._values(schedule_id, given | {"has_key": has_key}, timing, now=now)
         values = replace(values, contract=self._checked(given["contract"]).to_record())
         try:
             with self._statement() as conn:
@@ -89,7 +90,7 @@ class Schedules:
             # another rhythm replaces the old one as a whole
             given = {**dict.fromkeys(_RHYTHM), **given}
         now = _read_at(old)
-        merged = {**vars(old), **given}
+        merged = {**vars(old), **given, "has_key": self._require_key()}
         is_retimed = bool(given.keys() & {*_RHYTHM, *_TIMES})
         timing = _timing(merged, now) if is_retimed else old.timing
         values = self._values(old.id, merged, timing, now=now)
@@ -97,7 +98,6 @@ class Schedules:
             values = replace(values, next_at=old.next_at, due_at=old.due_at)
         if "contract" in given:
             values = replace(values, contract=self._checked(given["contract"]).to_record())
-        self._require_key()
         try:
             with self._statement() as conn:
                 changed = schedules.change(conn, old, values, members=sorted(given))
@@ -117,11 +117,10 @@ class Schedules:
         old = self.find(schedule_id)
         if old.paused_at is None:
             return old
-        found = schedule_times.first(old.id, old.timing, after=_read_at(old))
-        next_at, due_at = found or (None, None)
-        self._require_key()
+        has_key = self._require_key()
+        times = schedule_times.first(old.id, old.timing, after=_read_at(old))
         with self._statement() as conn:
-            resumed = schedules.resume(conn, old, key_id=self._key_id, next_at=next_at, due_at=due_at)
+            resumed = schedules.resume(conn, old, key_id=self._key_id, has_key=has_key, times=times)
         return _require_same(resumed, old)
 
     def backfill(
@@ -178,6 +177,7 @@ class Schedules:
         return ScheduleValues(
             name=given["name"],
             key_id=self._key_id,
+            has_key=given["has_key"],
             contract=given["contract"] if isinstance(given["contract"], dict) else {},
             timing=timing,
             overlap=Overlap(given["overlap"]),
@@ -202,16 +202,21 @@ class Schedules:
                 plan_without_model(contract, attachments, settings=self.settings, tenant=tenant)
         return contract
 
-    def _require_key(self) -> None:
-        """Raise Forbidden if the caller's key is not one of ours: nobody could end the schedule by revoking it."""
+    def _require_key(self) -> bool:
+        """Return whether the caller has an API key; an operator who signs tokens needs none.
+
+        Raises Forbidden for the token of an identity provider: nobody could end the schedule by ending the user's
+        access.
+        """
         # the tenants' role may not read keys
         with statement(self.engine) as conn:
             key = keys.find_key(conn, self.caller.tenant, self._key_id)
-        if key is None:
+        if key is None and not self.is_own_token:
             raise Forbidden(
                 "A schedule has the rights of an API key for as long as the key works. This token belongs to none: get "
                 "one for an API key from POST /v1/auth/token."
             )
+        return key is not None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Deletes a tenant: revokes its keys, cancels its tasks, and deletes everything that is stored for it."""
+"""Deletes a tenant: revokes its keys, ends its schedules and tasks, and deletes everything that is stored for it."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +19,7 @@ class DeletedTenant:
     """How much was deleted of a tenant."""
 
     keys_revoked: int = 0
+    schedules_deleted: int = 0
     tasks_cancelled: int = 0
     tasks_deleted: int = 0
     files_deleted: int = 0
@@ -34,6 +35,8 @@ def delete_tenant(engine: Engine, tenant: str, *, forget_result: Callable[[str],
     counts = DeletedTenant()
     with statement(engine) as conn:
         counts.keys_revoked = tenants.revoke_keys(conn, tenant)
+    with statement(engine) as conn:
+        counts.schedules_deleted = tenants.delete_schedules(conn, tenant)
     while open_ids := _open_tasks(engine, tenant):
         for task_id in open_ids:
             with suppress(InvalidOperation, NotFound):

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping
 
 from orchestrator.auth.credential import Principal, expand_scopes, new_api_key, parse_api_key
 from orchestrator.chord.sql import load
+from orchestrator.memory import schedules
 
 _SQL = load(__file__)
 
@@ -70,15 +71,15 @@ def rotate(
 ) -> tuple[KeyRecord, str] | None:
     """Create a successor with the same rights, and let the old key expire after `overlap_seconds`.
 
-    The successor's lifetime is the one the old key was created with. Returns None if the old key is no longer valid, or
-    not of this tenant.
+    The successor's lifetime is the one the old key was created with. The old key's schedules become the successor's.
+    Returns None if the old key is no longer valid, or not of this tenant.
     Locks the old key; call it in a transaction.
     """
     values = {"id": key_id, "tenant": tenant, "overlap": overlap_seconds}
     row = conn.exec_driver_sql(_SQL["retire_key"], values).one_or_none()
     if row is None:
         return None
-    return create(
+    key, text = create(
         conn,
         tenant=row.tenant,
         scopes=row.scopes,
@@ -86,6 +87,8 @@ def rotate(
         environment=row.environment,
         expires_at=row.successor_expires_at,
     )
+    schedules.pass_on(conn, key.tenant, key_id, successor_id=key.id)
+    return key, text
 
 
 def touch(conn: Connection, key_id: str) -> None:

@@ -21,7 +21,7 @@ DELETE FROM tasks
 WHERE id = ANY(%(ids)s);
 
 -- name: delete_artifacts
--- Delete old files that no stored task has as an attachment, as a step's output or as a file that a step saved, oldest
+-- Delete old files that no stored task or schedule has as an attachment, as a step's output or as a file that a step saved, oldest
 -- first. OFFSET 0 keeps the planner from joining all tasks and
 -- steps: each file is looked up by index until the batch is full (1,000,000 steps: 45 ms instead of 2,700). The index
 -- steps_stowed is in the default collation, artifacts.sha256 is not.
@@ -36,6 +36,12 @@ USING (
             WHERE t.tenant = f.tenant
                 AND t.contract -> 'attachments' <> '[]'
                 AND t.contract -> 'attachments' ? f.sha256
+            OFFSET 0
+        )
+        AND NOT EXISTS (
+            SELECT
+            FROM schedules s
+            WHERE s.tenant = f.tenant AND s.contract -> 'attachments' ? f.sha256
             OFFSET 0
         )
         AND NOT EXISTS (

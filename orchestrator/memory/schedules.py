@@ -22,6 +22,7 @@ class ScheduleRecord:
     tenant: str
     name: str
     key_id: str
+    has_key: bool
     contract: dict[str, Any]
     cron: str | None
     tz: str | None
@@ -77,6 +78,7 @@ class ScheduleValues:
 
     name: str
     key_id: str
+    has_key: bool
     contract: Mapping[str, Any]
     timing: Timing
     overlap: Overlap
@@ -151,10 +153,16 @@ def pause(conn: Connection, tenant: str, schedule_id: str, *, key_id: str) -> bo
 
 
 def resume(
-    conn: Connection, old: ScheduleRecord, *, key_id: str, next_at: datetime | None, due_at: datetime | None
+    conn: Connection,
+    old: ScheduleRecord,
+    *,
+    key_id: str,
+    has_key: bool,
+    times: tuple[datetime, datetime] | None,
 ) -> ScheduleRecord | None:
-    """End a pause; None if the row is no longer `old`."""
-    values = {**_of(old), "key_id": key_id, "next_at": next_at, "due_at": due_at}
+    """End a pause, with the next time and when it fires; None if the row is no longer `old`."""
+    next_at, due_at = times or (None, None)
+    values = {**_of(old), "key_id": key_id, "has_key": has_key, "next_at": next_at, "due_at": due_at}
     return _one(conn.exec_driver_sql(_SQL["resume"], values).mappings().one_or_none())
 
 

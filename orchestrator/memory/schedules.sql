@@ -5,10 +5,10 @@ SELECT now();
 -- name: create
 -- Insert a schedule, unless the tenant has its number of them; concurrent calls may pass the limit by their number.
 WITH made AS (
-    INSERT INTO schedules (id, tenant, name, key_id, contract, cron, tz, every_seconds, anchor_at, starts_at, ends_at,
-        jitter_seconds, overlap, catchup_seconds, pause_after_failures, next_at, due_at, paused_at, paused_reason)
-    SELECT %(id)s, %(tenant)s, %(name)s, %(key_id)s, %(contract)s::jsonb, %(cron)s, %(tz)s, %(every_seconds)s,
-        %(anchor_at)s, %(starts_at)s, %(ends_at)s, %(jitter_seconds)s, %(overlap)s, %(catchup_seconds)s,
+    INSERT INTO schedules (id, tenant, name, key_id, has_key, contract, cron, tz, every_seconds, anchor_at, starts_at,
+        ends_at, jitter_seconds, overlap, catchup_seconds, pause_after_failures, next_at, due_at, paused_at, paused_reason)
+    SELECT %(id)s, %(tenant)s, %(name)s, %(key_id)s, %(has_key)s, %(contract)s::jsonb, %(cron)s, %(tz)s,
+        %(every_seconds)s, %(anchor_at)s, %(starts_at)s, %(ends_at)s, %(jitter_seconds)s, %(overlap)s, %(catchup_seconds)s,
         %(pause_after_failures)s, %(next_at)s, %(due_at)s,
         CASE WHEN %(paused)s THEN now() END, CASE WHEN %(paused)s THEN 'asked' END
     WHERE (SELECT count(*) FROM schedules s WHERE s.tenant = %(tenant)s) < %(max_schedules)s
@@ -25,8 +25,8 @@ FROM made;
 -- Replace what a client may change, if the row still has the revision that was read. The failures before do not count.
 WITH changed AS (
     UPDATE schedules
-    SET name = %(name)s, key_id = %(key_id)s, contract = %(contract)s::jsonb, cron = %(cron)s, tz = %(tz)s,
-        every_seconds = %(every_seconds)s, anchor_at = %(anchor_at)s, starts_at = %(starts_at)s, ends_at = %(ends_at)s,
+    SET name = %(name)s, key_id = %(key_id)s, has_key = %(has_key)s, contract = %(contract)s::jsonb, cron = %(cron)s,
+        tz = %(tz)s, every_seconds = %(every_seconds)s, anchor_at = %(anchor_at)s, starts_at = %(starts_at)s, ends_at = %(ends_at)s,
         jitter_seconds = %(jitter_seconds)s, overlap = %(overlap)s, catchup_seconds = %(catchup_seconds)s,
         pause_after_failures = %(pause_after_failures)s, next_at = %(next_at)s, due_at = %(due_at)s,
         failures_from = now(), revision = revision + 1, updated_at = now()
@@ -51,7 +51,7 @@ WHERE s.id = %(id)s AND s.tenant = %(tenant)s AND s.paused_at IS NULL;
 -- the key that resumes it.
 WITH resumed AS (
     UPDATE schedules
-    SET paused_at = NULL, paused_reason = NULL, key_id = %(key_id)s, next_at = %(next_at)s, due_at = %(due_at)s,
+    SET paused_at = NULL, paused_reason = NULL, key_id = %(key_id)s, has_key = %(has_key)s, next_at = %(next_at)s, due_at = %(due_at)s,
         failures_from = now(), revision = revision + 1, updated_at = now()
     WHERE id = %(id)s AND tenant = %(tenant)s AND revision = %(revision)s AND paused_at IS NOT NULL
     RETURNING *

@@ -109,7 +109,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class TaskLine:
-    """What a list shows of a task; `waiting` is the number of its pending approvals."""
+    """What a list shows of a task; `waiting` is the number of its pending approvals, `schedule_id` what started it."""
 
     id: str
     status: str
@@ -125,6 +125,8 @@ class TaskLine:
     completed_steps: int
     total_steps: int
     waiting: int
+    schedule_id: str | None
+    scheduled_at: datetime | None
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ GROUP BY t.status;
 SELECT t.id, t.status, t.phase, t.contract ->> 'goal' AS goal, t.priority, t.percentage, t.tokens_used, t.cost_dollars,
     t.created_at, t.updated_at, t.finished_at, counted.completed_steps, counted.total_steps, (
         SELECT count(*) FROM approvals a WHERE a.task_id = t.id AND a.state = 'pending'
-    ) AS waiting
+    ) AS waiting, t.schedule_id, t.scheduled_at
 FROM tasks t, LATERAL (
     SELECT count(*) FILTER (WHERE latest.state = 'done') AS completed_steps, count(*) AS total_steps
     FROM (

@@ -55,7 +55,7 @@ class TaskRecord:
     """A row of tasks; `result` and `error` have the shapes that the HTTP API returns.
 
     `cache` is {layer, source_task_id, age_seconds} if the result comes, or will come, from another task. `plans` is how
-    many plans it had.
+    many plans it had. `schedule_id` is the schedule that started it, for its time `scheduled_at`.
     """
 
     id: str
@@ -82,6 +82,8 @@ class TaskRecord:
     cache: dict[str, Any] | None
     plans: int
     trace_context: dict[str, Any] | None
+    schedule_id: str | None = None
+    scheduled_at: datetime | None = None
 
     @property
     def worker_id(self) -> str:

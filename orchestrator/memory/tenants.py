@@ -23,6 +23,11 @@ def revoke_keys(conn: Connection, tenant: str) -> int:
     return conn.exec_driver_sql(_SQL["revoke_keys"], {"tenant": tenant}).rowcount
 
 
+def delete_schedules(conn: Connection, tenant: str) -> int:
+    """Delete the tenant's schedules, which would start tasks; return how many."""
+    return conn.exec_driver_sql(_SQL["delete_schedules"], {"tenant": tenant}).rowcount
+
+
 def open_tasks(conn: Connection, tenant: str, *, limit: int) -> list[str]:
     """Return the ids of at most `limit` open tasks."""
     return list(conn.exec_driver_sql(_SQL["open_tasks"], {"tenant": tenant, "limit": limit}).scalars())

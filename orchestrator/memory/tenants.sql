@@ -35,6 +35,11 @@ USING (
 ) batch
 WHERE a.tenant = batch.tenant AND a.sha256 = batch.sha256
 
+-- name: delete_schedules
+-- Delete a tenant's schedules with their events and what waits.
+DELETE FROM schedules
+WHERE tenant = %(tenant)s
+
 -- name: delete_submissions
 -- Delete a tenant's submission names.
 DELETE FROM submissions

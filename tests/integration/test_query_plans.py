@@ -32,6 +32,7 @@ LARGE = {
     "artifacts",
     "approvals",
     "planned_goals",
+    "schedule_events",
 }
 # used by a foreign application's cleanup; ours does not run them (celeryconfig.result_expires)
 NOT_OURS = {"chord.expire", "results.expire"}
@@ -60,6 +61,15 @@ SELECT 'appr_' || lpad(n::text, 16, '0'), t.tenant, t.id, 'step_' || t.id || 1, 
 FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM tasks) t;
 INSERT INTO planned_goals (task_id, tenant, words, meaning)
 SELECT id, tenant, '{word}', B'01' FROM tasks;
+INSERT INTO schedules (id, tenant, name, key_id, has_key, contract, every_seconds, anchor_at, overlap, catchup_seconds,
+    next_at, due_at)
+SELECT 'sched_' || lpad(n::text, 16, '0'), 'tenant' || n %% 20, n::text, 'k', true, '{}', 60, now(), 'skip', 600,
+    now() + interval '1 hour', now() + interval '1 hour'
+FROM generate_series(1, 200) n;
+INSERT INTO schedule_events (schedule_id, tenant, type, scheduled_at, task_id, occurred_at)
+SELECT s.id, s.tenant, 'fire.started', now() - n * interval '1 minute', 't', now() - n * interval '1 minute'
+FROM schedules s, generate_series(1, 100) n;
+UPDATE tasks SET schedule_id = 'sched_' || right(id, 16) WHERE right(id, 16) < '0000000000000100';
 INSERT INTO events (task_id, seq, type, payload)
 SELECT t.id, n, 'step.completed', '{}' FROM tasks t, generate_series(1, 10) n;
 INSERT INTO traces (task_id, round, kind, payload)
@@ -98,6 +108,7 @@ _CONSTANTS: dict[str, Any] = {
     "delay_seconds": 15,
     "digest": "d",
     "environment": "live",
+    "event_id": 1,
     "from": "2026-01-01",
     "gather_id": "g",
     "given": "[]",
@@ -124,6 +135,7 @@ _CONSTANTS: dict[str, Any] = {
     "max_parallel": 5,
     "max_reports": 1000,
     "max_running": 64,
+    "max_schedules": 100,
     "max_steps": 12,
     "max_text": 80,
     "max_tokens": 1,
@@ -152,6 +164,7 @@ _CONSTANTS: dict[str, Any] = {
     "redispatch_seconds": 15,
     "registered_by": "me",
     "reports": "[]",
+    "revision": 1,
     "round": 1,
     "routes": "{}",
     "rows": "[]",
@@ -168,10 +181,13 @@ _CONSTANTS: dict[str, Any] = {
     "statuses": ["completed", "failed"],
     "step": "a",
     "store": True,
+    "successor_id": "k",
     "terms": ["word"],
+    "times": ["2026-01-01"],
     "to": "2027-01-01",
     "told": "{}",
     "ttl_seconds": 90,
+    "types": ["fire.started"],
     "urgency": ["low", "medium"],
     "via": "api",
     "window": 2000,

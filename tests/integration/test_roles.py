@@ -92,6 +92,20 @@ FORBIDDEN = {
     },
     "UPDATE audit_log SET outcome = 'allowed'": set(),
     "DELETE FROM audit_log": {"octollm_sweeper"},
+    "SELECT contract FROM schedules": {"octollm_api", "octollm_sweeper"},
+    "UPDATE schedules SET contract = '{}'": {"octollm_api"},
+    "UPDATE schedules SET next_at = now(), due_at = now()": {"octollm_api"},
+    "DELETE FROM schedules": {"octollm_api"},
+    "INSERT INTO schedule_events (schedule_id, tenant, type) VALUES ('x', 'acme', 'forged')": {"octollm_api"},
+    "UPDATE schedule_events SET reason = 'forged'": set(),
+    "DELETE FROM schedule_events": {"octollm_sweeper"},
+    "INSERT INTO schedule_waiting (schedule_id, tenant, scheduled_at, kind) VALUES ('x', 'acme', now(), 'backfill')": {
+        "octollm_api"
+    },
+    "SELECT octollm_fire_1('x', 1, 'trigger', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'x', 'x', 1)": {
+        "octollm_api",
+        "octollm_sweeper",
+    },
     "CREATE TABLE mine (a int)": set(),
     "ALTER TABLE steps DISABLE ROW LEVEL SECURITY": set(),
     "DROP POLICY all_tenants ON steps": set(),

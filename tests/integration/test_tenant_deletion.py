@@ -25,13 +25,26 @@ def octollm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 
 
 def furnish(engineer: Engineer, tenant: str) -> list[str]:
-    """Give a tenant a key, a file, an ended task, a running and a queued one; return the tasks."""
+    """Give a tenant a key, a file, a schedule, an ended task, a running and a queued one; return the tasks."""
     with transaction(engineer.engine) as conn:
         keys.create(conn, tenant=tenant, scopes=["all"], name="", environment="live", expires_at=None)
         files.put(conn, tenant, filename="a", media_type="text/plain", content=tenant.encode())
     ended, running = (engineer.start(wait_step("a"), tenant=tenant) for _ in range(2))
     engineer.do(ended, "a")
     engineer.judge(ended, verdict(Decision.PASSED))
+    engineer.ask(
+        """WITH made AS (
+            INSERT INTO schedules (id, tenant, name, key_id, has_key, contract, every_seconds, anchor_at, overlap,
+                catchup_seconds)
+            VALUES ('sched_' || left(md5(%(tenant)s), 16), %(tenant)s, 's', 'k', true, '{}', 60, now(), 'skip', 600)
+            RETURNING id, tenant
+        ), noted AS (
+            INSERT INTO schedule_events (schedule_id, tenant, type) SELECT id, tenant, 'schedule.created' FROM made
+        )
+        INSERT INTO schedule_waiting (schedule_id, tenant, scheduled_at, kind)
+        SELECT id, tenant, now(), 'backfill' FROM made RETURNING tenant""",
+        tenant=tenant,
+    )
     return [ended, running, engineer.submit(wait_step("a"), tenant=tenant)]
 
 
@@ -67,6 +80,7 @@ def test_deleting_a_tenant_deletes_all_its_rows_and_none_of_the_others(
         {
             "tenant": DOOMED,
             "keys_revoked": 1,
+            "schedules_deleted": 1,
             "tasks_cancelled": 2,
             "tasks_deleted": 3,
             "files_deleted": 1,

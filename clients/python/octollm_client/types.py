@@ -347,6 +347,8 @@ class Cancelled(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    schedule_id: str | None
+    scheduled_at: str | None
     result: Result | None
     error: Failure | None
     metadata: Metadata | None
@@ -441,6 +443,8 @@ class Completed(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    schedule_id: str | None
+    scheduled_at: str | None
     result: Result
     error: Failure | None
     metadata: Metadata | None
@@ -1304,6 +1308,8 @@ class Status(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    schedule_id: str | None
+    scheduled_at: str | None
     result: Result | None
     error: Failure | None
     metadata: Metadata | None
@@ -1551,6 +1557,8 @@ class TaskSummary(TypedDict):
     updated_at: str
     completed_at: str | None
     failed_at: str | None
+    schedule_id: str | None
+    scheduled_at: str | None
     processing_time_ms: int | None
 
 

@@ -300,6 +300,8 @@ export interface Cancelled {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  schedule_id: string | null;
+  scheduled_at: string | null;
   result: Result | null;
   error: Failure | null;
   metadata: Metadata | null;
@@ -387,6 +389,8 @@ export interface Completed {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  schedule_id: string | null;
+  scheduled_at: string | null;
   result: Result;
   error: Failure | null;
   metadata: Metadata | null;
@@ -1133,6 +1137,8 @@ export interface Status {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  schedule_id: string | null;
+  scheduled_at: string | null;
   result: Result | null;
   error: Failure | null;
   metadata: Metadata | null;
@@ -1353,6 +1359,8 @@ export interface TaskSummary {
   updated_at: string;
   completed_at: string | null;
   failed_at: string | null;
+  schedule_id: string | null;
+  scheduled_at: string | null;
   processing_time_ms: number | null;
 }
 

@@ -27,7 +27,7 @@ KINDS = ("task_id", "artifact_id", "approval_id", "key_id", "schedule_id")
 
 
 @pytest.fixture
-def theirs(engineer: Engineer, as_caller: AsCaller, key_row: str) -> dict[str, str]:
+def theirs(engineer: Engineer, as_caller: AsCaller) -> dict[str, str]:
     """A task with steps, events and a trace, a file, an approval, a key and a schedule of `engineer`'s tenant."""
     gate = {"ask": "May the other tenant's step run?"}
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c", approval=gate))

@@ -86,7 +86,7 @@ def test_a_declared_scope_is_required(app: Flask, as_caller: AsCaller) -> None:
 
 
 def test_every_example_is_accepted(
-    call: Caller, key_row: str, engineer: Engineer, spec: dict[str, Any], conforms: Conforms
+    call: Caller, engineer: Engineer, spec: dict[str, Any], conforms: Conforms
 ) -> None:
     sent = 0
     for template, item in spec["paths"].items():

@@ -1,5 +1,5 @@
 // Writes a task and submits it: goal, recipe or plan; criteria, files, budget; checked by the API while it is written.
-import { go, setQuery } from "../address.js";
+import { go, Link, setQuery } from "../address.js";
 import { ApiError } from "../api_client.js";
 import { count } from "../format.js";
 import { Attachments } from "../new_task/attachments.js";
@@ -15,6 +15,7 @@ import { RecipeForm } from "../new_task/recipe_form.js";
 import { submit } from "../new_task/submission.js";
 import { CommandLines, curlOf } from "../parts/command_lines.js";
 import { Notice } from "../parts/notice.js";
+import { may } from "../session.js";
 import { html, useEffect, useMemo, useRef, useState } from "../vendor.js";
 
 /** @typedef {import("../new_task/contract.js").Draft} Draft */
@@ -140,6 +141,7 @@ function Submission({ draft, contract, isReady, isUploading, faults, failure, on
     <button type="button" class="primary" onClick=${run} disabled=${!isReady || isBusy || faults.length > 0}>
       ${isBusy ? "Submitting..." : "Submit the task"}
     </button>
+    ${may("task:submit") ? html`<${Link} class="button" href="/schedules?make=1">Schedule it instead<//>` : null}
     <p class="hint" role="status">${isUploading ? "Wait until the files are there, or remove them." : ""}</p>
     <${CommandLines} cli=${line} curl=${curlOf("POST", "/v1/tasks", contract)} summary=${without} />
   </div>`;

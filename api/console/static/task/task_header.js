@@ -82,8 +82,10 @@ function TimeTaken({ state, isLive }) {
 function Relations({ task, state }) {
   const retryOf = state.retryOf ?? task?.retry_of;
   const source = task?.cache?.source_task_id;
+  const schedule = task?.schedule_id;
   return html`
     ${retryOf && html`<p>Retry of <${Link} href=${`/tasks/${encodeURIComponent(retryOf)}`}>${retryOf}<//>${state.endedAt !== null && task?.task_id ? html`: <${Link} href=${`/compare?left=${encodeURIComponent(retryOf)}&right=${encodeURIComponent(task.task_id)}`}>what differs<//>` : null}</p>`}
+    ${schedule && html`<p>Started by the schedule <${Link} href=${`/schedules/${encodeURIComponent(schedule)}`}>${schedule}<//> for ${clock(task?.scheduled_at)}</p>`}
     ${source && html`<p>The result ${state.endedAt === null ? "will be" : "is"} that of <${Link} href=${`/tasks/${encodeURIComponent(source)}`}>${source}<//> (cache: ${task?.cache.layer})</p>`}
   `;
 }
