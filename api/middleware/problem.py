@@ -45,6 +45,12 @@ class StillRunning(OctoError):
     retryable = True
 
 
+class CursorAhead(InvalidOperation):
+    """The cursor is beyond the task's last event: the database was restored, and its history is an older one."""
+
+    code = "cursor_ahead"
+
+
 _CHALLENGE = 'Bearer realm="octollm"'
 _STATUS: dict[type[OctoError], int] = {
     MalformedBody: 400,

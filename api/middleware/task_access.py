@@ -6,23 +6,18 @@ from typing import Final
 from sqlalchemy import Connection
 
 from api.middleware import context
+from api.middleware.problem import CursorAhead
 from api.schemas import task_status
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import tasks
 from orchestrator.memory.tasks import StepRecord, TaskRecord, Waits
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.errors import InvalidOperation, NotFound
+from orchestrator.models.errors import NotFound
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.ids import is_task_id
 from orchestrator.observability import log
 
 _READINGS: Final = 4
-
-
-class CursorAhead(InvalidOperation):
-    """The cursor is beyond the task's last event: the database was restored, and its history is an older one."""
-
-    code = "cursor_ahead"
 
 
 def find_task(principal: Principal, task_id: str) -> TaskRecord:

@@ -29,17 +29,16 @@ def test_each_alert_fires_when_it_should_and_only_then(promtool: RunTool) -> Non
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("alert", RULES)
-def test_the_tests_notice_an_alert_that_never_fires(promtool: RunTool, tmp_path: Path, alert: str) -> None:
+def test_the_tests_notice_each_alert_that_never_fires(promtool: RunTool, tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
-    wrong = {**RULES, alert: {**RULES[alert], "expr": "vector(0) > 1"}}
-    written = {"groups": [{"name": "octollm", "rules": list(wrong.values())}]}
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(written))
+    wrong = [{**rule, "expr": "vector(0) > 1"} for rule in RULES.values()]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "octollm", "rules": wrong}]}))
 
     found = promtool("test", "rules", tmp_path / "rules.test.yml")
 
     assert found.returncode == 1
-    assert f"alertname: {alert}," in found.stdout + found.stderr
+    reported = set(re.findall(r"alertname: (\w+),", found.stdout + found.stderr))
+    assert reported == set(RULES)
 
 
 @pytest.mark.parametrize("alert", RULES)

@@ -29,6 +29,11 @@ ROW: dict[str, Any] = {
 RELEASED = json.loads((Path(__file__).parents[1] / "releases" / "0.1.json").read_text())
 
 
+def check(key: str, row: Mapping[str, Any], *, now: datetime | None = None) -> permit.Grant:
+    """Check a row's permit at a time; now, if none is given."""
+    return permit.check(key, row, now=(now or datetime.now(UTC)).timestamp())
+
+
 def row_of(number: int) -> dict[str, Any]:
     """Return the row of another step of the same round."""
     return {**ROW, "id": f"{number:08}-0000-5000-8000-000000000002", "name": f"step{number}"}
@@ -54,10 +59,8 @@ def with_permit(row: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
 
 
 def test_a_permit_grants_the_actions_time_limit_and_tools() -> None:
-    assert permit.check(PUBLIC, permitted()) == (120, ("pytest", "uv"))
-    assert (
-        permit.check(PUBLIC, permitted({**ROW, "spec": {**ROW["spec"], "timeout_seconds": 7}})).seconds == 7
-    )
+    assert check(PUBLIC, permitted()) == (120, ("pytest", "uv"))
+    assert check(PUBLIC, permitted({**ROW, "spec": {**ROW["spec"], "timeout_seconds": 7}})).seconds == 7
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_a_permit_is_not_valid_for_another_row(change: dict[str, Any], why: str)
     changed["spec"] = {**changed["spec"], "permit": good["spec"]["permit"]}
 
     with pytest.raises(PermitDenied, match=why):
-        permit.check(PUBLIC, changed)
+        check(PUBLIC, changed)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 200])
@@ -89,7 +92,7 @@ def test_every_step_of_a_round_has_a_permit_of_at_most_log_n_hashes(count: int) 
     signed = permitted_round(*map(row_of, range(count)))
 
     for row in signed:
-        assert permit.check(PUBLIC, row) == (120, ("pytest", "uv"))
+        assert check(PUBLIC, row) == (120, ("pytest", "uv"))
         path = base64.b64decode(row["spec"]["permit"]["path"])
         assert len(path) <= 32 * (count - 1).bit_length()
     assert len({row["spec"]["permit"]["round"] for row in signed}) == 1
@@ -103,7 +106,7 @@ def test_the_permit_of_one_step_is_not_valid_for_another_of_its_round() -> None:
             if other is not row:
                 stolen = {**row, "spec": {**row["spec"], "permit": other["spec"]["permit"]}}
                 with pytest.raises(PermitDenied, match="another row"):
-                    permit.check(PUBLIC, stolen)
+                    check(PUBLIC, stolen)
 
 
 def test_each_altered_byte_of_a_path_is_denied() -> None:
@@ -113,10 +116,10 @@ def test_each_altered_byte_of_a_path_is_denied() -> None:
     for place in range(len(path)):
         altered = path[:place] + bytes([path[place] ^ 1]) + path[place + 1 :]
         with pytest.raises(PermitDenied, match="another row"):
-            permit.check(PUBLIC, with_permit(row, path=base64.b64encode(altered).decode()))
+            check(PUBLIC, with_permit(row, path=base64.b64encode(altered).decode()))
     for shorter in (path[:-32], path[32:], path + path[:32], b""):
         with pytest.raises(PermitDenied, match="another row"):
-            permit.check(PUBLIC, with_permit(row, path=base64.b64encode(shorter).decode()))
+            check(PUBLIC, with_permit(row, path=base64.b64encode(shorter).decode()))
 
 
 @pytest.mark.parametrize(
@@ -135,13 +138,13 @@ def test_each_altered_byte_of_a_path_is_denied() -> None:
 )
 def test_an_altered_or_malformed_permit_is_denied(parts: dict[str, Any], why: str) -> None:
     with pytest.raises(PermitDenied, match=why):
-        permit.check(PUBLIC, with_permit(permitted(), **parts))
+        check(PUBLIC, with_permit(permitted(), **parts))
 
 
 @pytest.mark.parametrize("held", [["a"], 7, {"path": ""}, True])
 def test_a_permit_of_another_form_is_denied(held: Any) -> None:
     with pytest.raises(PermitDenied, match="invalid"):
-        permit.check(PUBLIC, {**ROW, "tenant": "acme", "spec": {**ROW["spec"], "permit": held}})
+        check(PUBLIC, {**ROW, "tenant": "acme", "spec": {**ROW["spec"], "permit": held}})
 
 
 def test_a_missing_expired_or_foreign_permit_is_denied() -> None:
@@ -159,18 +162,36 @@ def test_a_missing_expired_or_foreign_permit_is_denied() -> None:
         ({**ROW, "tenant": "acme"}, "no permit"),
     ):
         with pytest.raises(PermitDenied, match=why) as refused:
-            permit.check(PUBLIC, row)
+            check(PUBLIC, row)
         assert not refused.value.retryable
 
 
-def test_a_round_that_was_verified_before_still_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_that_was_verified_before_still_expires() -> None:
     row = permitted()
-    permit.check(PUBLIC, row)
-
-    monkeypatch.setattr("time.time", lambda: datetime.now(UTC).timestamp() + 3600)
+    check(PUBLIC, row)
 
     with pytest.raises(PermitDenied, match="has expired"):
-        permit.check(PUBLIC, row)
+        check(PUBLIC, row, now=datetime.now(UTC) + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(days=-1), timedelta(days=1)], ids=["behind", "ahead"])
+def test_a_wrong_clock_of_the_arm_s_machine_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, wrong_by: timedelta
+) -> None:
+    """The machine that signed may be minutes ahead: the library would call its permits not yet valid, or expired."""
+    row, now = permitted(), datetime.now(UTC)
+    permit._verified_round.cache_clear()
+    shown = now + wrong_by
+
+    class WrongClock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return shown
+
+    monkeypatch.setattr("jwt.api_jwt.datetime", WrongClock)
+    monkeypatch.setattr("time.time", shown.timestamp)
+
+    assert permit.check(PUBLIC, row, now=now.timestamp()).seconds == 120
 
 
 def test_a_round_is_verified_once_for_each_key() -> None:
@@ -178,9 +199,9 @@ def test_a_round_is_verified_once_for_each_key() -> None:
     permit._verified_round.cache_clear()
 
     for row in signed:
-        permit.check(PUBLIC, row)
+        check(PUBLIC, row)
     with pytest.raises(PermitDenied, match="InvalidSignature"):
-        permit.check(signing_key.public_key_of(signing_key.new_private_key()), signed[0])
+        check(signing_key.public_key_of(signing_key.new_private_key()), signed[0])
 
     assert permit._verified_round.cache_info().hits == 8
 
@@ -189,7 +210,7 @@ def test_the_public_key_signs_nothing() -> None:
     forged = permitted(key=PUBLIC)
 
     with pytest.raises(PermitDenied):
-        permit.check(PUBLIC, forged)
+        check(PUBLIC, forged)
 
 
 def test_only_steps_that_are_to_run_get_a_permit() -> None:
@@ -209,14 +230,14 @@ def test_permits_of_the_previous_release_are_valid_for_their_rows_only() -> None
     assert rows
 
     for row in rows:
-        assert permit.check(public, row).seconds > 0
+        assert check(public, row).seconds > 0
         for changed in (
             {**row, "id": "another"},
             {**row, "arm": "coder"},
             {**row, "spec": {**row["spec"], "inputs": {}}},
         ):
             with pytest.raises(PermitDenied):
-                permit.check(public, changed)
+                check(public, changed)
 
 
 def test_the_token_of_a_round_is_no_permit_of_the_previous_release_and_the_other_way_round() -> None:
@@ -233,4 +254,4 @@ def test_the_token_of_a_round_is_no_permit_of_the_previous_release_and_the_other
         ),
     ):
         with pytest.raises(PermitDenied, match="MissingRequiredClaim"):
-            permit.check(key, {**row, "spec": {**row["spec"], "permit": held}})
+            check(key, {**row, "spec": {**row["spec"], "permit": held}})

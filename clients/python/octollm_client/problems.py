@@ -11,6 +11,10 @@ class BlockedByPolicy(errors.Forbidden):
     """The safety policy rejects this task."""
 
 
+class CursorAhead(errors.Conflict):
+    """The cursor is beyond the task's last event: the database was restored, and its history is an older one."""
+
+
 class EndpointNotFound(errors.NotFound):
     """There is no such endpoint."""
 
@@ -127,6 +131,7 @@ BY_CODE: dict[str, type[errors.ApiError]] = {
     "already_decided": AlreadyDecided,
     "approval_expired": ApprovalExpired,
     "blocked_by_policy": BlockedByPolicy,
+    "cursor_ahead": CursorAhead,
     "endpoint_not_found": EndpointNotFound,
     "idempotency_conflict": IdempotencyConflict,
     "insufficient_permissions": InsufficientPermissions,

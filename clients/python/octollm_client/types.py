@@ -1079,6 +1079,17 @@ class Result(TypedDict):
     partial: bool
 
 
+RetryOptions = TypedDict(
+    "RetryOptions",
+    {
+        "from_step": "NotRequired[str | None]",
+        "from": "NotRequired[str | None]",
+        "set": "NotRequired[Fork | None]",
+    },
+)
+"""What tasks.retry also takes."""
+
+
 class RetryPreview(TypedDict):
     """What a retry would do; nothing was written."""
 
@@ -1474,7 +1485,7 @@ class StoppedStep(TypedDict):
 
 
 class TaskOptions(TypedDict):
-    """What plans.check also takes."""
+    """What tasks.submit also takes."""
 
     constraints: NotRequired[list[str] | dict[str, Any] | None]
     acceptance_criteria: NotRequired[list[str | dict[str, Any]] | None]

@@ -943,6 +943,13 @@ export interface Result {
   partial: boolean;
 }
 
+/** What tasks.retry also takes. */
+export interface RetryOptions {
+  from_step?: string | null;
+  from?: string | null;
+  set?: Fork | null;
+}
+
 /** What a retry would do; nothing was written. */
 export interface RetryPreview {
   is_planned: boolean;
@@ -1279,7 +1286,7 @@ export interface StoppedStep {
   attempt: number;
 }
 
-/** What plans.check also takes. */
+/** What tasks.submit also takes. */
 export interface TaskOptions {
   constraints?: Array<string> | Record<string, any> | null;
   acceptance_criteria?: Array<string | Record<string, any>> | null;

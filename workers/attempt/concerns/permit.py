@@ -15,6 +15,8 @@ def check_permit(attempt: AttemptContext, proceed: Handler) -> Any:
     if not key:
         tools = () if runs_no_arm(attempt.claim.spec) else attempt.action.tools
         return proceed(replace(attempt, tools=tools))
-    grant = permit.check(key, vars(attempt.claim))
+    # when the claim was made, by Postgres' clock
+    claimed_at = attempt.claim.deadline_at.timestamp() - attempt.claim.seconds_left
+    grant = permit.check(key, vars(attempt.claim), now=claimed_at)
     limited = attempt.until(time.monotonic() + grant.seconds)
     return proceed(replace(limited, tools=grant.tools))
