@@ -8,6 +8,9 @@ export class AlreadyDecided extends Conflict {}
 /** The safety policy rejects this task. */
 export class BlockedByPolicy extends Forbidden {}
 
+/** The cursor is beyond the task's last event: the database was restored, and its history is an older one. */
+export class CursorAhead extends Conflict {}
+
 /** There is no such endpoint. */
 export class EndpointNotFound extends NotFound {}
 

@@ -8,6 +8,9 @@ export class AlreadyDecided extends Conflict {}
 /** The safety policy rejects this task. */
 export class BlockedByPolicy extends Forbidden {}
 
+/** The cursor is beyond the task's last event: the database was restored, and its history is an older one. */
+export class CursorAhead extends Conflict {}
+
 /** There is no such endpoint. */
 export class EndpointNotFound extends NotFound {}
 
@@ -97,6 +100,7 @@ export const BY_CODE = {
   already_decided: AlreadyDecided,
   approval_expired: ApprovalExpired,
   blocked_by_policy: BlockedByPolicy,
+  cursor_ahead: CursorAhead,
   endpoint_not_found: EndpointNotFound,
   idempotency_conflict: IdempotencyConflict,
   insufficient_permissions: InsufficientPermissions,
