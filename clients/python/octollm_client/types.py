@@ -347,6 +347,7 @@ class Cancelled(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result | None
@@ -443,6 +444,7 @@ class Completed(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result
@@ -1316,6 +1318,7 @@ class Status(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result | None

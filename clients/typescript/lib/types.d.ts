@@ -300,6 +300,7 @@ export interface Cancelled {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  trace_id: string | null;
   schedule_id: string | null;
   scheduled_at: string | null;
   result: Result | null;
@@ -389,6 +390,7 @@ export interface Completed {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  trace_id: string | null;
   schedule_id: string | null;
   scheduled_at: string | null;
   result: Result;
@@ -1141,6 +1143,7 @@ export interface Status {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  trace_id: string | null;
   schedule_id: string | null;
   scheduled_at: string | null;
   result: Result | null;
