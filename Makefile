@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations effects attack conformance \
-	sbom audit lock clean console-vendor lint-console test-console test-browser check-deploy clients test-clients
+	sbom audit lock clean console-vendor lint-console test-console test-browser check-deploy clients test-clients docs
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,12 +13,14 @@ SEED ?=
 # one more than the number of cores: tests often wait for other processes
 JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 CONSOLE := api/console/vendor
+GUIDE := api/guide
 CYCLONEDX := cyclonedx-bom==7.5.0
 
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.set-up
 BROWSER := $(VENV)/.browser
 DEPLOY_TOOLS := $(VENV)/.deploy-tools
+DOCS_TOOLS := $(VENV)/.docs-tools
 # write bytecode even if the shell forbids it, since each xdist worker would rewrite all tests' assertions again;
 # one hash seed makes the order of sets reproducible
 TEST_ENV := PYTHONDONTWRITEBYTECODE= PYTHONHASHSEED=0
@@ -77,7 +79,7 @@ lint-console: $(CONSOLE)/node_modules ## check the types of the console's script
 test-console: ## the tests of the console's modules that need no browser (needs node)
 	@node --test tests/console/*.test.js
 
-test-browser: setup $(BROWSER) test-console ## the console in Chromium: $CHROMIUM or the one on PATH; needs node too
+test-browser: setup $(BROWSER) test-console docs ## the console in Chromium: $CHROMIUM or the one on PATH; needs node too
 	@$(TEST_ENV) python -m pytest tests/browser $(ARGS)
 
 # playwright has 51 MB, which nothing else needs
@@ -99,6 +101,17 @@ $(DEPLOY_TOOLS)/.set-up: tests/deploy/requirements.lock scripts/promtool $(STAMP
 	@uv venv --quiet --clear --python $(BIN)/python $(DEPLOY_TOOLS)
 	@uv pip install --quiet --no-config --require-hashes --python $(DEPLOY_TOOLS)/bin/python -r tests/deploy/requirements.lock
 	@scripts/promtool $(abspath $(DEPLOY_TOOLS))/bin
+	@touch $@
+
+docs: $(GUIDE)/index.html ## the documentation as a site, in api/guide/; the API serves it at /docs/guide
+	@:
+
+$(GUIDE)/index.html: $(DOCS_TOOLS)/.set-up scripts/docs-site $(shell find docs -name '*.md' -o -name '*.svg' -o -name '*.png')
+	@$(DOCS_TOOLS)/bin/python scripts/docs-site $(GUIDE)
+
+$(DOCS_TOOLS)/.set-up: docs/requirements.lock $(STAMP)
+	@uv venv --quiet --clear --python $(BIN)/python $(DOCS_TOOLS)
+	@uv pip install --quiet --no-config --require-hashes --python $(DOCS_TOOLS)/bin/python -r docs/requirements.lock
 	@touch $@
 
 console-vendor: $(CONSOLE)/node_modules ## make the bundle of other people's scripts that the console uses (needs npm)
@@ -141,6 +154,7 @@ audit: setup ## ask PyPI for known vulnerabilities of the locked packages; fails
 lock: setup ## resolve requirements.lock again, for Python 3.11 to 3.14 on Linux and macOS; UPGRADE= keeps versions
 	@$(COMPILE) setup.cfg --extra embedded --extra executor --extra otel --extra dev $(UPGRADE) -o requirements.lock
 	@$(COMPILE) tests/browser/requirements.in $(UPGRADE) -c requirements.lock -o tests/browser/requirements.lock
+	@$(COMPILE) docs/requirements.in $(UPGRADE) -o docs/requirements.lock
 	@$(COMPILE) tests/deploy/requirements.in $(UPGRADE) -c requirements.lock -o tests/deploy/requirements.lock
 	@$(COMPILE) setup.cfg --extra executor --extra otel -c requirements.lock -o deploy/image/requirements.lock
 	@$(COMPILE) deploy/image/build.in -c requirements.lock -o deploy/image/build.lock

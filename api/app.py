@@ -30,6 +30,7 @@ from api.routes import (
     docs,
     feedback,
     files,
+    guide,
     keys,
     mcp,
     plans,
@@ -104,6 +105,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(route.blueprint)
     websocket.install(app)
     docs.install(app)
+    app.register_blueprint(guide.blueprint)
     console.install(app)
     return app
 

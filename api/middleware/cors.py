@@ -16,6 +16,9 @@ _REQUEST_HEADERS = (
     "Idempotency-Key",
     "If-None-Match",
     "Last-Event-ID",
+    "MCP-Protocol-Version",
+    "Mcp-Method",
+    "Mcp-Name",
     "X-API-Key",
     "X-Request-ID",
 )

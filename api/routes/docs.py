@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from api.routes.console import HEADERS
+from api.routes.guide import is_built
 from api.routes.openapi import describe
 from api.routes.system import VERSION
 from api.schemas.operation import describes, public
@@ -63,7 +64,9 @@ def page() -> Response:
         for method in _METHODS
         if method in item
     ]
-    response = make_response(render_template("docs.html", spec=spec, operations=operations))
+    response = make_response(
+        render_template("docs.html", spec=spec, operations=operations, has_guide=is_built())
+    )
     response.headers.update(HEADERS)
     return _cacheable(response)
 

@@ -97,7 +97,7 @@ def _own_shape(field: marshmallow_fields.Field[Any], **_: Any) -> dict[str, Any]
 def routes(app: Flask) -> Iterator[tuple[Rule, str, Callable[..., Any]]]:
     """Yield (rule, method, view) of every endpoint, without the console's files and the aliases under /v1."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        if rule.websocket or rule.endpoint.startswith(("v1", "console.")):
+        if rule.websocket or rule.endpoint.startswith(("v1", "console.", "guide.")):
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield rule, method, app.view_functions[rule.endpoint]

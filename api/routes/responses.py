@@ -141,7 +141,6 @@ def create(principal: Principal) -> Response:
     if asked.is_stream:
         return _named(openai_stream.stream(principal, task, after=0), task)
     if not asked.is_background:
-        request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
         task = wait_for_end(principal, task, seconds=MAX_WAIT_SECONDS)
         if not TaskStatus(task.status).is_final():
             raise StillRunning(

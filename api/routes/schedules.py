@@ -1,7 +1,7 @@
 """The endpoints of /v1/schedules: contracts that are submitted again and again."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,7 +27,8 @@ from api.schemas.schedules import (
 )
 from orchestrator.auth.credential import Principal
 from orchestrator.chord.database import statement
-from orchestrator.lifecycle.schedules import Schedules, in_contract, times_of
+from orchestrator.lifecycle.schedule_fires import in_contract
+from orchestrator.lifecycle.schedules import Schedules, times_of
 from orchestrator.memory import schedules
 from orchestrator.memory.schedules import ScheduleRecord
 from orchestrator.memory.tenancy import tenant_statement
@@ -50,6 +51,8 @@ from orchestrator.models.schedule import (
 )
 from orchestrator.models.task_contract import Contract
 
+_FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_LAST_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 _MAX_EVENT = 2**63 - 1
 _EVENT_TYPES = (
     "fire.started",
@@ -90,6 +93,12 @@ _BACKFILL_EXAMPLES = {
 blueprint = Blueprint("schedules", __name__, url_prefix="/v1/schedules")
 
 
+def _require_near(moment: datetime) -> None:
+    """Refuse times for which calendars and time zones can't be computed."""
+    if not _FIRST_TIME <= moment <= _LAST_TIME:
+        raise ValidationError("Must be from 2000 to 2200.")
+
+
 def _require_printable(text: str) -> None:
     if not text.isprintable():
         raise ValidationError("Must not contain control characters.")
@@ -115,8 +124,8 @@ class ScheduleChangeSchema(RequestSchema):
     tz = fields.String(validate=validate.Length(1, MAX_TZ_CHARACTERS))
     every_seconds = fields.Integer(strict=True, validate=validate.Range(MIN_EVERY_SECONDS, MAX_EVERY_SECONDS))
     jitter_seconds = fields.Integer(strict=True, validate=validate.Range(0, MAX_JITTER_SECONDS))
-    starts_at = UtcDateTime(format="iso")
-    ends_at = UtcDateTime(format="iso")
+    starts_at = UtcDateTime(format="iso", validate=_require_near)
+    ends_at = UtcDateTime(format="iso", validate=_require_near)
     overlap = fields.String(validate=validate.OneOf([overlap.value for overlap in Overlap]))
     catchup_window_seconds = fields.Integer(
         attribute="catchup_seconds",
@@ -164,8 +173,8 @@ class NextQuerySchema(Schema):
 class BackfillRequestSchema(RequestSchema):
     """A range of the past, both ends included, of at most 100 times; with `dry_run` nothing starts."""
 
-    from_ = UtcDateTime(data_key="from", format="iso", required=True)
-    to = UtcDateTime(format="iso", required=True)
+    from_ = UtcDateTime(data_key="from", format="iso", required=True, validate=_require_near)
+    to = UtcDateTime(format="iso", required=True, validate=_require_near)
     dry_run = fields.Boolean(load_default=False)
 
     @validates_schema
@@ -283,6 +292,7 @@ def resume(principal: Principal, schedule_id: str) -> Response:
 @blueprint.post("/<schedule_id>/trigger")
 @describes(
     {200: ScheduleEventSchema, 202: ScheduleEventSchema},
+    422,
     headers={"Idempotency-Key": "A trigger with the same key does nothing and gets the first one's event."},
     audit_action="schedule.trigger",
 )

@@ -279,7 +279,6 @@ def _status_response(task: TaskRecord) -> Response:
 
 def _long_poll(principal: Principal, task: TaskRecord, *, seconds: float) -> Response:
     """Return the status when the task has ended or no longer matches If-None-Match, at the latest after `seconds`."""
-    request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
     end_only = not request.if_none_match
     with closing(readings(principal, task, seconds=seconds, end_only=end_only)) as found:
         latest = task

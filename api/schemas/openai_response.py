@@ -115,16 +115,17 @@ def response_status(task: TaskRecord) -> str:
 def progress_event(response: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event of an open task in OpenAI's shape; ours is its member `octollm_event`.
 
-    The first one is response.created; all others are response.in_progress.
+    The first one is response.created; all others are response.in_progress, without the caller's metadata and format.
     """
     seq = event["seq"]
-    status = "queued" if seq == 1 else "in_progress"
-    return {
-        "type": "response.created" if seq == 1 else "response.in_progress",
-        "sequence_number": seq,
-        "response": {**response, "status": status},
-        "octollm_event": event,
-    }
+    if seq == 1:
+        kind, shown = "response.created", {**response, "status": "queued"}
+    else:
+        # a large schema or metadata would otherwise be sent with each event
+        metadata = {name: text for name, text in response["metadata"].items() if name.startswith(OWN_PREFIX)}
+        kind = "response.in_progress"
+        shown = {**response, "status": "in_progress", "metadata": metadata, "text": {}}
+    return {"type": kind, "sequence_number": seq, "response": shown, "octollm_event": event}
 
 
 def final_events(response: Mapping[str, Any], *, seq: int) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 
+from flask import request
+
 from api.middleware.task_access import find_task
 from api.streaming.admission import AccessRecheck
 from api.streaming.hub import current_hub
@@ -23,6 +25,7 @@ def readings(
     only. There is one reading if there is no room for another waiting caller. Raises InvalidCredential if the caller's
     access ends meanwhile.
     """
+    request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
     wakeup = threading.Event()
     try:
         subscription = current_hub().subscribe(

@@ -81,19 +81,29 @@ def _server_sent(
         try:
             recheck.require()
             frames = subscription.next_frames()
-            text = "".join(_text(event) for frame in frames for event in events.of(frame))
         except (InvalidCredential, Forbidden):
             return
         except (TooSlow, SQLAlchemyError) as error:
             log.warning("stream.cut", error=type(error).__name__)
             return
-        if text:
+        for frame in frames:
+            if not (text := _encoded(events, frame)):
+                return
             yield text
         if subscription.end is not None:
             return
         if not frames and not wakeup.wait(min(_PING_SECONDS, recheck.seconds_left)):
             yield ": ping\n\n"
         wakeup.clear()
+
+
+def _encoded(events: _Events, frame: Frame) -> str:
+    """Return what a frame stands for; nothing, as of a stream that is cut off, if the database is away."""
+    try:
+        return "".join(_text(event) for event in events.of(frame))
+    except SQLAlchemyError as error:
+        log.warning("stream.cut", error=type(error).__name__)
+        return ""
 
 
 def _text(event: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Reads the operations of an OpenAPI document and names a method for each."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 JSON = "application/json"
@@ -58,7 +58,8 @@ class Method:
 
     `body` is the name of the body's schema, `required_shapes` what it must have. `answers` are the schemas of the
     replies. `answer_statuses` are the statuses from 400 whose reply is an answer, not a problem. `items` is the member
-    with the items of a page, and `item_schema` the name of their schema.
+    with the items of a page, and `item_schema` the name of their schema. `previews` is None unless a body's `dry_run`
+    decides between two kinds of answers: then there are two methods, one of which previews what the other does.
     """
 
     operation_id: str
@@ -80,6 +81,7 @@ class Method:
     item_schema: str | None
     takes_api_key: bool
     is_public: bool
+    previews: bool | None = None
 
     @property
     def required_members(self) -> list[str]:
@@ -90,10 +92,11 @@ class Method:
 def methods(document: Document) -> list[Method]:
     """Return the methods in the document's order. Raises ValueError if two have the same name."""
     found = [
-        _method(document, path, verb, item[verb])
+        method
         for path, item in document["paths"].items()
         for verb in METHODS
         if verb in item and item[verb]["operationId"] not in WITHOUT_METHOD
+        for method in _with_preview(document, _method(document, path, verb, item[verb]))
     ]
     taken: dict[tuple[str, str], Method] = {}
     for method in found:
@@ -157,6 +160,28 @@ def _method(document: Document, path: str, verb: str, operation: Mapping[str, An
 def _required(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name in schema.get("required", ()):
         yield name, schema["properties"][name]
+
+
+def _with_preview(document: Document, method: Method) -> list[Method]:
+    names = list(dict.fromkeys(name for shape in method.answers for name in _components(shape)))
+    members = document["components"]["schemas"][method.body]["properties"] if method.body else {}
+    if "dry_run" not in members or len(names) < 2:
+        return [method]
+    done, previewed = ({"$ref": f"#/components/schemas/{name}"} for name in names)
+    return [
+        replace(method, answers=[done], previews=False),
+        replace(
+            method,
+            name=f"preview_{method.name}",
+            answers=[previewed],
+            previews=True,
+            text=f"Say what `{method.name}` would do; nothing is written.",
+        ),
+    ]
+
+
+def _components(shape: Mapping[str, Any]) -> list[str]:
+    return [one["$ref"].rpartition("/")[2] for one in shape.get("anyOf", [shape]) if "$ref" in one]
 
 
 def _parameter(declared: Mapping[str, Any]) -> Parameter:

@@ -124,9 +124,10 @@ def _docstring(text: str) -> Iterator[str]:
 
 
 def _body(method: Method) -> str:
-    required = "".join(f'"{name}": {safe(name)}, ' for name in method.required_members)
+    fixed = '"dry_run": True, ' if method.previews else ""
+    required = fixed + "".join(f'"{name}": {safe(name)}, ' for name in method.required_members)
     whole = f"{{{required}**options}}"
-    return whole if method.is_body_required else f"{whole} or None"
+    return whole if method.is_body_required or method.previews else f"{whole} or None"
 
 
 def _call(method: Method) -> str:

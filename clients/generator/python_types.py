@@ -68,24 +68,29 @@ def component_schemas(document: Document) -> dict[str, Any]:
 
 def _options(document: Document) -> dict[str, Any]:
     """Return schemas of the optional members of bodies whose required ones are arguments of their own."""
-    found = {}
+    found: dict[str, Any] = {}
     for method in methods(document):
-        if method.body and method.required_members:
+        if method.body and options_of(method) != method.body:
             schema = document["components"]["schemas"][method.body]
             members = {
                 name: shape
                 for name, shape in schema["properties"].items()
                 if name not in method.required_members
+                and not (name == "dry_run" and method.previews is not None)
             }
             text = f"What {method.group}.{method.name} also takes."
-            found[options_of(method)] = {"properties": members, "description": text}
+            found[options_of(method)] = found.get(options_of(method)) or {
+                "properties": members,
+                "description": text,
+            }
     return found
 
 
 def options_of(method: Method) -> str:
     """Return the name of the type of a body's optional members."""
     body = method.body or ""
-    return body.removesuffix("Request") + "Options" if method.required_members else body
+    has_own = method.required_members or method.previews is not None
+    return body.removesuffix("Request") + "Options" if has_own else body
 
 
 def safe(name: str) -> str:

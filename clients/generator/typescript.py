@@ -118,6 +118,7 @@ def _row(method: Method) -> Mapping[str, Any]:
         "query": [one.name for one in method.query],
         "member": method.required_members[0] if len(method.required_members) == 1 else None,
         "hasBody": bool(method.body),
+        "fixed": {"dry_run": True} if method.previews else None,
         "isBodyRequired": method.is_body_required,
         "isIdempotent": method.is_idempotent,
         "reads": method.reads,
@@ -173,7 +174,7 @@ def _signatures(method: Method) -> Iterator[str]:
 def _options(method: Method, only: str | None) -> list[str]:
     found = [_query(method)] if method.query else []
     if method.body:
-        found.append(f"T.{options_of(method) if only else method.body}")
+        found.append(f"T.{options_of(method) if only or method.previews is not None else method.body}")
     if method.verb == "POST":
         found.append("Once")
     return found

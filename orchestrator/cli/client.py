@@ -74,6 +74,18 @@ class ApiClient:
         """Return the bytes of GET `path`. Raises like `get`."""
         return self._send("GET", path, read=lambda content: content)
 
+    def exchange(self, path: str, content: bytes, *, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Return status and body of the answer to POST `path`, whatever its status. Raises ServerUnreachable."""
+        request = self._request("POST", path, body=content, headers=headers)
+        try:
+            try:
+                with self._opener().open(request, timeout=self.timeout_seconds) as answer:
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+
     def _call(
         self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Any:
@@ -88,12 +100,7 @@ class ApiClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> T:
-        request = urllib.request.Request(self.url + path, data=body, method=method)  # noqa: S310 - open_client checks
-        for name, value in (headers or {}).items():
-            request.add_header(name, value)
-        request.add_header("Accept", "application/json")
-        if self.token:
-            request.add_header("Authorization", f"Bearer {self.token}")
+        request = self._request(method, path, body=body, headers=headers or {})
         give_up = time.monotonic() + _RETRY_SECONDS
         while True:
             try:
@@ -105,6 +112,17 @@ class ApiClient:
                     raise
                 time.sleep(pause)
 
+    def _request(
+        self, method: str, path: str, *, body: bytes | None, headers: Mapping[str, str]
+    ) -> urllib.request.Request:
+        request = urllib.request.Request(self.url + path, data=body, method=method)  # noqa: S310 - open_client checks
+        for name, value in headers.items():
+            request.add_header(name, value)
+        request.add_header("Accept", "application/json")
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        return request
+
     def _answer(self, request: urllib.request.Request, read: Callable[[bytes], T]) -> T:
         try:
             with self._opener().open(request, timeout=self.timeout_seconds) as answer:
@@ -112,13 +130,16 @@ class ApiClient:
         except urllib.error.HTTPError as error:
             raise _error_of(error) from error
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            origin = f", {self.origin}" if self.origin else ""
-            raise ServerUnreachable(
-                f"{self.url} does not answer ({reason}{origin}): start it with `octollm up`, or name it with --url"
-            ) from error
+            raise self._unreachable(error) from error
         except ValueError as error:
             raise ServerUnreachable(f"{self.url} does not answer like an OctoLLM server (no JSON)") from error
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        reason = getattr(error, "reason", None) or error
+        origin = f", {self.origin}" if self.origin else ""
+        return ServerUnreachable(
+            f"{self.url} does not answer ({reason}{origin}): start it with `octollm up`, or name it with --url"
+        )
 
     def _opener(self) -> urllib.request.OpenerDirector:
         handlers = (_PlainHandler, _SecureHandler)

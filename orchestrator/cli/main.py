@@ -51,6 +51,7 @@ _COMMANDS = {
     "arm": ("arm", "Arms of your own: new, check, try, freeze, list."),
     "worker": ("arm", "Start a worker process for one or more arms."),
     "tools": ("tools", "Add MCP servers as arms; approve what their tools have become."),
+    "mcp": ("mcp_proxy", "Be an MCP server on stdin and stdout, whose tools submit and follow tasks."),
     "models": ("models", "List the models: server, price, capabilities, speed; `models test` asks each one."),
     "up": ("up", "Start everything on this machine and run until Ctrl-C."),
     "console": ("console", "Print a link that signs in to the console once."),

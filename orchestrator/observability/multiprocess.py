@@ -51,13 +51,13 @@ class Slots:
 
     def clean(self) -> None:
         """Remove the files that dead processes of other releases left; call it before `own`."""
-        locks = {path.stem: path for path in self._directory.glob("slot-*.lock")}
-        for name, path in locks.items():
-            if path.read_text() != _release() and (held := self._try(name)):
+        for lock in self._directory.glob("slot-*.lock"):
+            if lock.read_text() != _release() and (held := self._try(lock.stem)):
                 os.close(held[1])
         for file in self._directory.glob("*.db"):
-            # older releases named the files after process ids
-            if file.stem.rpartition("_")[2] not in locks:
+            # older releases named the files after process ids. A slot's lock is there before its files, so it is looked
+            # for after them: a process that starts meanwhile keeps its own
+            if not (self._directory / f"{file.stem.rpartition('_')[2]}.lock").exists():
                 file.unlink(missing_ok=True)
 
     def _take(self) -> None:

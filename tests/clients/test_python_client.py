@@ -10,6 +10,7 @@ import pytest
 
 from octollm_client import AsyncClient, Client, TaskFailed, WaitTimeout
 from octollm_client.problems import InvalidPlan, ResourceNotFound
+from octollm_client.types import TaskRequest
 from orchestrator.devserver.stack import Stack
 from tests.acceptance.plans import collect, verify, wait
 
@@ -78,6 +79,46 @@ def test_no_event_is_lost_or_doubled_when_the_api_is_killed_meanwhile(stack: Sta
     assert followed == list(range(1, stored + 1))
 
 
+def test_a_retry_may_change_an_input_and_reuse_the_rest(client: Client) -> None:
+    first = client.run("wait", plan={"steps": [collect("a", [1]), wait("b", 0, "a")]})
+
+    preview = client.tasks.preview_retry(first["task_id"], set={"inputs": {"b": {"seconds": 0.01}}})
+    again = client.tasks.retry(first["task_id"], set={"inputs": {"b": {"seconds": 0.01}}})
+
+    assert [step["step_id"] for step in preview["runs"]] == ["b"]
+    assert client.tasks.wait(again["task_id"])["retry_of"] == first["task_id"]
+    assert "step.reused" in [event["type"] for event in client.tasks.events(again["task_id"])]
+
+
+def test_a_schedule_is_made_changed_and_deleted(stack: Stack, api_key: str) -> None:
+    contract: TaskRequest = {"goal": "do it", "plan": {"steps": [wait("a")]}}
+    with Client(stack.url, api_key=api_key) as client:
+        made = client.schedules.create(name="nightly", contract=contract, every_seconds=3600)
+
+        changed = client.schedules.update(made["schedule_id"], name="hourly")
+        listed = [schedule["name"] for schedule in client.schedules.iterate(limit=1)]
+        client.schedules.delete(made["schedule_id"])
+
+        assert changed["name"] == "hourly"
+        assert listed == ["hourly"]
+        assert list(client.schedules.iterate()) == []
+
+
+def test_a_file_comes_back_as_it_was_and_leaves_when_it_is_deleted(client: Client, tmp_path: Path) -> None:
+    sent = tmp_path / "numbers.csv"
+    sent.write_bytes(bytes(range(256)) * 4096)
+
+    artifact = client.files.upload(sent)
+    back = client.files.download_to(artifact["artifact_id"], tmp_path / "back.csv")
+    whole = client.files.download(artifact["artifact_id"])
+    client.files.delete(artifact["artifact_id"])
+
+    assert (artifact["filename"], artifact["media_type"]) == ("numbers.csv", "text/csv")
+    assert back.read_bytes() == whole == sent.read_bytes()
+    with pytest.raises(ResourceNotFound):
+        client.files.download(artifact["artifact_id"])
+
+
 def test_an_error_has_the_class_of_its_code(client: Client) -> None:
     with pytest.raises(InvalidPlan) as caught:
         client.tasks.submit("x", plan={"steps": [{"id": "a", "arm": "nobody", "action": "none"}]})
@@ -99,10 +140,14 @@ def test_an_api_key_is_exchanged_once(stack: Stack, api_key: str) -> None:
     assert session["tenant"] == "acme"
 
 
-def test_the_async_client_does_the_same(async_client: MakeAsync) -> None:
+def test_the_async_client_does_the_same(async_client: MakeAsync, tmp_path: Path) -> None:
     async def scenario() -> tuple[str, list[int]]:
         async with async_client() as client:
-            task = await client.run("do it", files=[b"x"], plan={"steps": [wait("a")]})
+            sent = tmp_path / "x.bin"
+            sent.write_bytes(b"x" * 100_000)
+            task = await client.run("do it", files=[sent], plan={"steps": [wait("a")]})
+            stored = await client.files.upload(sent)
+            assert (await client.files.download(stored["artifact_id"])) == sent.read_bytes()
             return task["status"], [event["seq"] async for event in client.tasks.events(task["task_id"])]
 
     status, numbers = asyncio.run(scenario())

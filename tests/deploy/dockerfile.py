@@ -138,7 +138,7 @@ def build(text: str, folder: Path) -> Path:
                 container.command(["/bin/sh", "-euc", rest], environ, cwd="/build"),
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=550,
             )
             assert done.returncode == 0, f"{rest}\n{done.stdout}{done.stderr}"
     return opt / "octollm"

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -23,6 +24,9 @@ from tests.deploy import dockerfile
 from tests.deploy.dockerfile import Container
 from tests.machine import lacks
 from tests.waiting import wait_until
+
+# the build installs and compiles 100 packages: 25 s of CPU
+pytestmark = pytest.mark.timeout(600)
 
 TEXT = (dockerfile.ROOT / "Dockerfile").read_text()
 LAST_STAGE = dockerfile.read_stages(TEXT)[1]
@@ -143,4 +147,22 @@ def test_containers_run_a_task_and_a_stop_lets_a_worker_finish_its_step(
     task = client.end_of(task_id)
     assert (status, task["status"]) == (0, "completed")
     assert [stop(one) for kind, one in running.items() if kind != "executor"] == [0, 0, 0, 0]
-    assert "Traceback" not in "".join(log.read_text() for log in image.folder.glob("*.log"))
+    logs = {log.stem: log.read_text() for log in image.folder.glob("*.log")}
+    assert "Traceback" not in "".join(logs.values())
+    # one of the two sandboxes works there
+    assert '"event": "sandbox.stands"' in logs["executor"]
+    assert "superuser" not in logs["executor"]
+
+
+def test_the_probe_fails_for_a_worker_that_has_hung_and_for_one_that_never_began(image: Image) -> None:
+    nobody_listens = free_port()
+    alive = image.folder / "hung" / "tmp" / "octollm-alive"
+    alive.parent.mkdir(parents=True)
+
+    never_began = image.is_alive("hung", nobody_listens)
+    alive.touch()
+    works = image.is_alive("hung", nobody_listens)
+    os.utime(alive, (0, time.time() - 120))
+    has_hung = image.is_alive("hung", nobody_listens)
+
+    assert (never_began, works, has_hung) == (False, True, False)

@@ -197,8 +197,8 @@ class Tasks(AsyncGroup):
         )
 
     async def retry(
-        self, task_id: str, *, idempotency_key: str | None = None, **options: Unpack[t.RetryRequest]
-    ) -> t.Accepted | t.RetryPreview:
+        self, task_id: str, *, idempotency_key: str | None = None, **options: Unpack[t.RetryOptions]
+    ) -> t.Accepted:
         """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it.
 
         With `set` it is a fork: steps whose inputs, instruction or model differ run again, and what depends
@@ -210,6 +210,20 @@ class Tasks(AsyncGroup):
                 "POST",
                 path_of("/v1/tasks/{task_id}/retry", task_id=task_id),
                 body={**options} or None,
+                idempotency_key=idempotency_key,
+                is_idempotent=True,
+            )
+        )
+
+    async def preview_retry(
+        self, task_id: str, *, idempotency_key: str | None = None, **options: Unpack[t.RetryOptions]
+    ) -> t.RetryPreview:
+        """Say what `retry` would do; nothing is written."""
+        return await self._call(
+            Call(
+                "POST",
+                path_of("/v1/tasks/{task_id}/retry", task_id=task_id),
+                body={"dry_run": True, **options},
                 idempotency_key=idempotency_key,
                 is_idempotent=True,
             )

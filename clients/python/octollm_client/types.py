@@ -347,6 +347,7 @@ class Cancelled(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result | None
@@ -443,6 +444,7 @@ class Completed(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result
@@ -1080,6 +1082,17 @@ class Result(TypedDict):
     partial: bool
 
 
+RetryOptions = TypedDict(
+    "RetryOptions",
+    {
+        "from_step": "NotRequired[str | None]",
+        "from": "NotRequired[str | None]",
+        "set": "NotRequired[Fork | None]",
+    },
+)
+"""What tasks.retry also takes."""
+
+
 class RetryPreview(TypedDict):
     """What a retry would do; nothing was written."""
 
@@ -1308,6 +1321,7 @@ class Status(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result | None
@@ -1478,7 +1492,7 @@ class StoppedStep(TypedDict):
 
 
 class TaskOptions(TypedDict):
-    """What plans.check also takes."""
+    """What tasks.submit also takes."""
 
     constraints: NotRequired[list[str] | dict[str, Any] | None]
     acceptance_criteria: NotRequired[list[str | dict[str, Any]] | None]

@@ -88,7 +88,9 @@ function callOf(operation, given) {
     (known, name) => known.replace(`{${name}}`, () => segment(name, rest.shift())),
     operation.path,
   );
+  /** @type {Record<string, any>} */
   const body = operation.member ? { [operation.member]: rest.shift() } : {};
+  Object.assign(body, operation.fixed);
   const { idempotencyKey, ...options } = rest.shift() ?? {};
   /** @type {Record<string, any>} */
   const query = {};

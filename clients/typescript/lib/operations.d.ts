@@ -26,7 +26,9 @@ export interface Tasks {
   /** Report that a task got a wrong cached result: the result is no longer reused, and its layer may be disabled. */
   feedback(task_id: string, verdict: "wrong_hit", options?: T.FeedbackOptions & Once): Promise<T.FeedbackReply>;
   /** Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it. */
-  retry(task_id: string, options?: T.RetryRequest & Once): Promise<T.Accepted | T.RetryPreview>;
+  retry(task_id: string, options?: T.RetryOptions & Once): Promise<T.Accepted>;
+  /** Say what `retry` would do; nothing is written. */
+  previewRetry(task_id: string, options?: T.RetryOptions & Once): Promise<T.RetryPreview>;
   /** Return a step with its inputs, attempts, output, calls to models, decisions and log. */
   step(task_id: string, step_id: string, options?: { round?: number | null; after?: number; limit?: number }): Promise<T.StepDetails>;
   /** Return a ticket that opens this task's stream once, in a URL: for browsers, which can't send headers. */

@@ -7,6 +7,8 @@ export interface Operation {
   /** The body's only required member, an argument of its own. */
   member?: string;
   hasBody?: boolean;
+  /** Members of the body that are always sent. */
+  fixed?: Record<string, unknown>;
   isBodyRequired?: boolean;
   isIdempotent?: boolean;
   reads?: "json" | "text" | "nothing";

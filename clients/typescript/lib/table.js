@@ -11,6 +11,7 @@ export const OPERATIONS = {
     diff: {"verb": "GET", "path": "/v1/tasks/{task_id}/diff", "parameters": ["task_id"], "query": ["other", "rounds"], "isIdempotent": true, "reads": "json", "credential": "token"},
     feedback: {"verb": "POST", "path": "/v1/tasks/{task_id}/feedback", "parameters": ["task_id"], "member": "verdict", "hasBody": true, "isBodyRequired": true, "reads": "json", "credential": "token"},
     retry: {"verb": "POST", "path": "/v1/tasks/{task_id}/retry", "parameters": ["task_id"], "hasBody": true, "isIdempotent": true, "reads": "json", "credential": "token"},
+    previewRetry: {"verb": "POST", "path": "/v1/tasks/{task_id}/retry", "parameters": ["task_id"], "hasBody": true, "fixed": {"dry_run": true}, "isIdempotent": true, "reads": "json", "credential": "token"},
     step: {"verb": "GET", "path": "/v1/tasks/{task_id}/steps/{step_id}", "parameters": ["task_id", "step_id"], "query": ["round", "after", "limit"], "isIdempotent": true, "reads": "json", "credential": "token"},
     issueStreamTicket: {"verb": "POST", "path": "/v1/tasks/{task_id}/stream-ticket", "parameters": ["task_id"], "isIdempotent": true, "reads": "json", "credential": "token"},
     trace: {"verb": "GET", "path": "/v1/tasks/{task_id}/trace", "parameters": ["task_id"], "query": ["after", "limit", "results"], "isIdempotent": true, "reads": "json", "credential": "token"},

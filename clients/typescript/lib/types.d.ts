@@ -300,6 +300,7 @@ export interface Cancelled {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  trace_id: string | null;
   schedule_id: string | null;
   scheduled_at: string | null;
   result: Result | null;
@@ -389,6 +390,7 @@ export interface Completed {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  trace_id: string | null;
   schedule_id: string | null;
   scheduled_at: string | null;
   result: Result;
@@ -944,6 +946,13 @@ export interface Result {
   partial: boolean;
 }
 
+/** What tasks.retry also takes. */
+export interface RetryOptions {
+  from_step?: string | null;
+  from?: string | null;
+  set?: Fork | null;
+}
+
 /** What a retry would do; nothing was written. */
 export interface RetryPreview {
   is_planned: boolean;
@@ -1137,6 +1146,7 @@ export interface Status {
   approvals: Array<OpenApproval>;
   message: string | null;
   retry_of: string | null;
+  trace_id: string | null;
   schedule_id: string | null;
   scheduled_at: string | null;
   result: Result | null;
@@ -1283,7 +1293,7 @@ export interface StoppedStep {
   attempt: number;
 }
 
-/** What plans.check also takes. */
+/** What tasks.submit also takes. */
 export interface TaskOptions {
   constraints?: Array<string> | Record<string, any> | null;
   acceptance_criteria?: Array<string | Record<string, any>> | null;

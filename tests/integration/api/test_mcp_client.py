@@ -1,12 +1,15 @@
 """The official MCP client, unmodified, uses the tools over HTTP, in both eras of the protocol."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
 from sqlalchemy import Engine
@@ -69,3 +72,27 @@ def finish(engineer: Engineer, task_id: str) -> None:
     engineer.plan(task_id)
     engineer.do(task_id, "a", output={"summary": "waited"})
     engineer.judge(task_id, verdict(Decision.PASSED))
+
+
+@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
+def test_the_command_mcp_serves_a_host_over_stdio(
+    api: Api, engine: Engine, engineer: Engineer, mode: str, version: str
+) -> None:
+    command = StdioServerParameters(
+        command=str(Path(sys.executable).with_name("octollm")),
+        args=["mcp"],
+        env={**os.environ, "OCTOLLM_URL": api.url, "OCTOLLM_TOKEN": make_key(engine)[1]},
+    )
+
+    async def session() -> tuple[str, list[str], CallToolResult, CallToolResult]:
+        async with Client(command, mode=mode) as client:
+            tools = await client.list_tools()
+            made = await client.call_tool("submit_task", {"goal": "Wait a little", "plan": PLAN})
+            unknown = await client.call_tool("get_task", {"task_id": "task_0000000000000000"})
+            return client.session.protocol_version, [tool.name for tool in tools.tools], made, unknown
+
+    spoken, names, made, unknown = asyncio.run(session())
+
+    assert (spoken, names) == (version, NAMES)
+    assert engineer.task(made.structured_content["task_id"]).status == "queued"
+    assert unknown.is_error
