@@ -16,6 +16,7 @@ from api.middleware.audit import buffer_of
 from api.middleware.context import orchestrator_of
 from api.routes.files import MULTIPART_OVERHEAD_BYTES
 from api.streaming.hub import hub_of
+from orchestrator.observability import tracing
 
 # else gunicorn trusts a SCRIPT_NAME header that any client sends through a proxy on this machine, and answers 500
 forwarder_headers = ""
@@ -36,6 +37,7 @@ def post_worker_init(worker: Any) -> None:
     Otherwise gunicorn waits for the streams for its graceful timeout, 30 s, and then cuts them off without a close
     frame. Every connection is an open file, so the worker raises its limit as far as the system allows.
     """
+    tracing.open_early()
     settings = orchestrator_of(worker.wsgi).settings
     worker.max_body_bytes = max(settings.max_body_bytes, settings.max_file_bytes + MULTIPART_OVERHEAD_BYTES)
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -49,7 +51,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Write the remaining entries of the audit log when a worker exits."""
+    """Send the spans that wait and write the remaining entries of the audit log when a worker exits."""
+    tracing.close()
     # a worker that failed to start has no app
     if worker.wsgi is not None:
         buffer_of(worker.wsgi).close()

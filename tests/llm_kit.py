@@ -20,6 +20,7 @@ from orchestrator.models.endpoint import Endpoint
 from orchestrator.models.model_choice import Price
 from orchestrator.models.model_limits import ModelLimits
 from orchestrator.models.model_work import ModelPreferences, Work
+from orchestrator.observability import tracing
 from tests.fake_llm.server import FakeLLM
 
 HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
@@ -102,7 +103,13 @@ class ModelCaller:
             )
             for kind, _, model in names
         ]
-        context = CallContext(self.gate, Prices(self.prices), self.timeout_seconds, self.attempts.append)
+        context = CallContext(
+            self.gate,
+            Prices(self.prices),
+            self.timeout_seconds,
+            self.attempts.append,
+            tracing.model_called,
+        )
         chosen = self.preferences
         if self.tokens is not None:
             chosen = replace(chosen, output_tokens=dict.fromkeys(Work, self.tokens))

@@ -41,7 +41,7 @@ from orchestrator.memory import (
 )
 from orchestrator.memory.steps import Backlog
 from orchestrator.models.errors import SandboxUnavailable, SettingsError
-from orchestrator.observability import metric
+from orchestrator.observability import metric, tracing
 from orchestrator.orchestrator import report_end
 from orchestrator.process.loop import Loop, Pace
 from orchestrator.queue import canvas, transport
@@ -333,6 +333,7 @@ def main() -> None:
         failed=metric.thread_failed,
         stopped=stopped,
     ).run()
+    tracing.close()
     log.info("sweeper.stopped")
 
 

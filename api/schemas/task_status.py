@@ -12,6 +12,7 @@ from orchestrator.memory.tasks import OpenApproval, StepRecord, TaskRecord, Wait
 from orchestrator.models.approval import ApprovalKind
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.task_contract import Priority
+from orchestrator.observability import tracing
 
 NOT_WAITING = Waits()
 _PERCENT = validate.Range(0, 100)
@@ -158,6 +159,7 @@ class StatusSchema(ResponseSchema):
 
     `waiting_for` names arms with queued steps that no worker serves now, `approvals` what a person is asked; `message`
     says the same in words. `event_seq` is the number of the task's last event: the steps are as they were after it.
+    `trace_id` names the task's trace in OpenTelemetry; null where traces are off.
     """
 
     task_id = task_id_field()
@@ -171,6 +173,7 @@ class StatusSchema(ResponseSchema):
     approvals = fields.List(fields.Nested(OpenApprovalSchema))
     message = fields.String(allow_none=True)
     retry_of = fields.String(allow_none=True)
+    trace_id = fields.String(allow_none=True)
     schedule_id = fields.String(allow_none=True)
     scheduled_at = Timestamp(allow_none=True)
     result = fields.Nested(ResultSchema, allow_none=True)
@@ -209,6 +212,7 @@ def task_status(
             "approvals": waits.approvals,
             "message": waiting_message(waits),
             "retry_of": task.retry_of,
+            "trace_id": tracing.trace_id_of(task.id, task.trace_context),
             # results of release 0.1 have no coverage, those of 0.3 no summary
             "result": task.result
             and {"coverage": None, "summary": task.result["output"], "answered_by": "summary", **task.result},

@@ -60,7 +60,7 @@ class AnthropicProvider(SdkProvider):
             max_retries=0,
             default_headers=_headers(endpoint),
             http_client=open_client(),
-            # our own metrics cover what its spans would
+            # our own spans cover what its would; it sends traceparent to the provider, too
             open_telemetry=False,
             _strict_response_validation=chosen.is_strict,
         )

@@ -69,10 +69,11 @@ class Scripted:
 
 @dataclass(frozen=True)
 class Received:
-    """A received request."""
+    """A received request; the names of its headers are in lower case."""
 
     path: str
     body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -186,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             wrong = wires["/v1/messages"].error(404, kind="not_found_error", message=f"No {self.path} here.")
             return self._json(404, wrong)
         self.wire = wire
-        request = Received(self.path, body)
+        request = Received(self.path, body, {name.lower(): text for name, text in self.headers.items()})
         scripted = self.server.fake.take(request)
         if scripted.fault is Fault.NO_SCHEMA and not (_FORMATS & body.keys()):
             scripted = replace(scripted, fault=Fault.NONE)

@@ -18,6 +18,7 @@ from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.planner.references import resolve
 from orchestrator.safety.archive import pack
 from tests.integration.package_kit import FAILING_TEST, packed, sample
+from tests.traces import kept
 from tests.unit.arm_kit import assignment, attachment_of, run, view
 from workers.arms.judge import RoundView, judge_round
 from workers.sandbox.readable_files import DISTRIBUTIONS
@@ -99,8 +100,10 @@ def test_insecure_code_is_found_whatever_the_attachment_says_about_it(
     (place / ".bandit").write_text("[bandit]\nskips: B602\nexclude: bad.py\n")
     files = {"code.tar.gz": pack(place)}
 
-    output = run(assignment("executor", "security", files=files), sandbox=sandbox).output
+    with kept() as spans:
+        output = run(assignment("executor", "security", files=files), sandbox=sandbox).output
 
+    assert spans.tree("gen_ai.tool.type") == ["execute_tool bandit function"]
     assert (output["high_count"], output["finding_count"]) == (1, 2)
     assert [(item["file"], item["line"], item["code"]) for item in output["findings"]][1] == (
         "bad.py",

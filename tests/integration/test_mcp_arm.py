@@ -30,6 +30,7 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.step_result import StepResult
 from tests.mcp_kit import freeze_arm, odd_server, servers_of, using
+from tests.traces import kept
 from tests.unit.arm_kit import assignment, run
 from tests.waiting import wait_until
 from workers.arms import mcp
@@ -218,9 +219,10 @@ def test_output_without_end_ends_the_server_and_not_the_worker(odd: Odd) -> None
 
 @misbehaving("fails")
 def test_an_error_of_the_tool_is_a_failed_step_with_what_it_said_as_data(odd: Odd) -> None:
-    with pytest.raises(ToolReportsError) as failed:
+    with pytest.raises(ToolReportsError) as failed, kept() as spans:
         odd.call("write_it")
 
+    assert spans.tree("gen_ai.tool.type", "error.type") == ["execute_tool write it extension tool_failed"]
     assert failed.value.details == {"said": "it went wrong", "untrusted": True}
     assert "went wrong" not in failed.value.message
     assert (failed.value.code, failed.value.may_have_acted) == ("tool_failed", True)

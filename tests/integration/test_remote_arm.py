@@ -34,6 +34,7 @@ from orchestrator.registry.sources import REGISTRY
 from tests.http_arm import Behaviour, Request, fails, says, serve_arm, succeeds
 from tests.integration.http_arm_kit import ARM, Caller, calling
 from tests.integration.kit import TENANT, Engineer
+from tests.traces import kept
 from tests.waiting import wait_until
 from workers.arms.base import load_arm
 from workers.arms.remote_answer import MAX_ANSWER_BYTES
@@ -57,6 +58,18 @@ def test_the_arm_gets_the_step_and_its_result_is_the_steps(caller: Caller) -> No
     assert came.headers["X-Request-ID"] == came.body["request_id"] == f"{came.body['step_id']}:1"
     assert result.output == {"degrees": 21}
     assert result.provenance["arm"] == ARM
+
+
+def test_a_call_is_a_span_with_the_error_that_it_ends_with(caller: Caller) -> None:
+    with kept() as spans:
+        caller.run()
+        caller.arm.behaves = fails(500, "broken", retryable=False)
+        error = caller.error()
+
+    assert spans.tree("gen_ai.tool.type", "error.type") == [
+        "execute_tool look extension",
+        f"execute_tool look extension {error.code}",
+    ]
 
 
 def test_a_second_attempt_has_the_same_key_and_another_request_id(caller: Caller) -> None:

@@ -67,7 +67,6 @@ class McpArm:
         assignment.checkpoint()
         arm = ARMS[assignment.arm]
         table: Mapping[str, Any] = arm.mcp or {}
-        remote = assignment.remote
         if "command" in table:
             assignment.require_tool(TOOL)
         frozen = table.get("tools", {}).get(assignment.action)
@@ -77,14 +76,19 @@ class McpArm:
             )
         _refuse_looser(assignment, frozen)
         call = Call(frozen["tool"], frozen["sha256"], assignment.inputs)
+        with tracing.tool(call.tool, kind="extension"):
+            result = self._called(assignment, call, table)
+            return _answer(assignment, result, self._use(table, arm.version))
+
+    def _called(self, assignment: Assignment, call: Call, table: Mapping[str, Any]) -> CallToolResult:
+        arm, remote = ARMS[assignment.arm], assignment.remote
         try:
-            with tracing.tool(call.tool, kind="extension"):
-                result = CONNECTIONS.call(
-                    arm.arm_id,
-                    starter_of(table, arm.env, status=self.sandbox, rules=remote.rules if remote else None),
-                    call,
-                    checkpoint=assignment.checkpoint,
-                )
+            return CONNECTIONS.call(
+                arm.arm_id,
+                starter_of(table, arm.env, status=self.sandbox, rules=remote.rules if remote else None),
+                call,
+                checkpoint=assignment.checkpoint,
+            )
         except (ToolServerLost, ToolTimeout, OutputTooLarge, ToolFailed) as error:
             if "said" in error.details:
                 error.details["said"] = redact_text(error.details["said"], call.tool, checkpoint=lambda: None)
@@ -94,7 +98,6 @@ class McpArm:
                     details={"cause": error.code},
                 ) from error
             raise
-        return _answer(assignment, result, self._use(table, arm.version))
 
     def _use(self, table: Mapping[str, Any], version: str) -> ToolUse:
         if "command" not in table:

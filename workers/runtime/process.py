@@ -11,7 +11,14 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_process_init, worker_ready
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
@@ -24,6 +31,7 @@ from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError
+from orchestrator.observability import tracing
 from orchestrator.process import lean
 from orchestrator.settings import Settings
 from orchestrator.similarity import signature_of
@@ -224,6 +232,7 @@ def connect_signals(app: Celery) -> None:
     def set_up_child(**_: object) -> None:
         start(app)
         watchdog_of(app).beat()
+        tracing.open_early()
         open_models_early(app)
 
     def on_ready(sender: Any, **_: object) -> None:
@@ -235,10 +244,17 @@ def connect_signals(app: Celery) -> None:
         watchdog_of(app).beat()
         reap = getattr(getattr(sender.pool, "_pool", None), "maintain_pool", None)
         if reap is None:
+            tracing.open_early()
             open_models_early(app)
         elif sender.hub is not None:
             sender.hub.call_repeatedly(_REAP_SECONDS, reap)
 
+    def send_spans(**_: object) -> None:
+        """Send the spans that wait: the process ends, or a child that has done enough tasks is replaced."""
+        tracing.close()
+
     worker_init.connect(set_up_main, weak=False)
     worker_ready.connect(on_ready, weak=False)
     worker_process_init.connect(set_up_child, weak=False)
+    worker_process_shutdown.connect(send_spans, weak=False)
+    worker_shutdown.connect(send_spans, weak=False)

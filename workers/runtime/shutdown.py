@@ -10,6 +10,7 @@ from celery import Celery
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
+from orchestrator.observability import tracing
 from workers.runtime import process
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,7 @@ def _end_after(app: Celery, grace_seconds: float) -> None:
     except Exception:
         # the process must end in any case; its leases then expire by themselves
         log.exception("shutdown.hand_back_failed")
+    tracing.close()
     os.kill(os.getpid(), signal.SIGQUIT)
     threading.Event().wait(_QUIT_SECONDS)
     log.warning("worker.killed_itself")

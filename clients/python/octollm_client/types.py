@@ -347,6 +347,7 @@ class Cancelled(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result | None
@@ -443,6 +444,7 @@ class Completed(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result
@@ -527,6 +529,7 @@ class Difference(TypedDict):
     first_divergence: str | None
     changes: list[Change]
     findings: list[FindingDifference]
+    set: Any
 
 
 class EffectiveBudget(TypedDict):
@@ -1108,6 +1111,8 @@ RetryRequest = TypedDict(
         "from_step": "NotRequired[str | None]",
         "from": "NotRequired[str | None]",
         "set": "NotRequired[Fork | None]",
+        "replay": "NotRequired[bool | None]",
+        "live_on_miss": "NotRequired[bool | None]",
     },
 )
 """The step from which a task runs again, including finished steps, and what is changed in `set`."""
@@ -1316,6 +1321,7 @@ class Status(TypedDict):
     approvals: list[OpenApproval]
     message: str | None
     retry_of: str | None
+    trace_id: str | None
     schedule_id: str | None
     scheduled_at: str | None
     result: Result | None
@@ -1430,6 +1436,7 @@ class StepDifference(TypedDict):
 
     step_id: str
     difference: Literal["same", "inputs", "output", "status", "absent"]
+    same_answers: bool | None
     left: ComparedStep | None
     right: ComparedStep | None
 
