@@ -38,6 +38,7 @@ from orchestrator.models import record
 from orchestrator.models.arm_capability import find_action
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState, TaskStatus
+from orchestrator.models.fork import is_replay
 from orchestrator.models.ids import chord_id
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
@@ -132,7 +133,8 @@ def _save_repair(
         reruns=repair.reruns,
         kept=repair.kept,
         feedback=verdict.faulty,
-        repeats=repair.repeats,
+        # nothing that a replay does takes effect
+        repeats=() if is_replay(task.contract) else repair.repeats,
         earlier=earlier_loops(plan, repair.reruns, verdict, outcomes, task_id=task.id, number=task.round),
         judged=rejection.by,
     )

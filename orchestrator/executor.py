@@ -25,6 +25,7 @@ from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import StepMessage
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.fork import is_replay
 from orchestrator.models.loop import Spread
 from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.step_result import StepResult
@@ -181,6 +182,14 @@ def complete(
 
 
 def _reuse(conn: Connection, claim: Claim, plan: Plan, routes: Mapping[str, Mapping[str, Any]]) -> RoundReuse:
+    found = _found_reuse(conn, claim, plan, routes)
+    # nothing that a replay does takes effect
+    return replace(found, repeats=frozenset()) if is_replay(claim.contract) else found
+
+
+def _found_reuse(
+    conn: Connection, claim: Claim, plan: Plan, routes: Mapping[str, Mapping[str, Any]]
+) -> RoundReuse:
     """Return which steps of a retry, or of a task that was planned again, keep their results."""
     if order_of(claim.spec) is not None:
         earlier = rounds.read(conn, claim.task_id, number=claim.round)

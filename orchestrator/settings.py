@@ -110,6 +110,7 @@ class Settings(ModelSettings):
     environment_cache_bytes: int = setting(integer(minimum=2**24), default=2**32)
     # the audit log's table forbids deleting entries that are less than a week old
     audit_retention_days: int = setting(integer(minimum=7), default=90)
+    keep_model_answers: str = setting(one_of("on", "off"), default="on")
     retention_days: int = setting(integer(minimum=1), default=30)
     log_format: str = setting(one_of("auto", "json", "console"), default="auto")
     log_level: str = setting(one_of("debug", "info", "warning", "error"), default="info")

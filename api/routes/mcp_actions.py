@@ -58,7 +58,7 @@ def retry(principal: Principal, arguments: Json) -> Json:
     """Run a task again: POST /v1/tasks/{id}/retry."""
     task_id, key = str(arguments["task_id"]), arguments.get("idempotency_key")
     asked = {name: value for name, value in arguments.items() if name in ("from_step", "set")}
-    order = checked_order(read_retry(asked))
+    order = checked_order(read_retry(asked, task_id=task_id))
     members = {"retry_of": task_id, **order.members}
     once = named_key(key, members) if key is not None else read_key(members)
     return _submitted(retry_task(principal, task_id, order, once=once))

@@ -1,7 +1,7 @@
 """The endpoints of /v1/schedules: contracts that are submitted again and again."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,7 @@ from api.schemas.fields import CommaList, SoughtText, TrimmedText, UtcDateTime
 from api.schemas.operation import describes
 from api.schemas.requests import MAX_PAGE, RequestSchema, read
 from api.schemas.schedules import (
+    EVENT_TYPES,
     BackfillSchema,
     ScheduleEventPageSchema,
     ScheduleEventSchema,
@@ -27,7 +28,8 @@ from api.schemas.schedules import (
 )
 from orchestrator.auth.credential import Principal
 from orchestrator.chord.database import statement
-from orchestrator.lifecycle.schedules import Schedules, in_contract, times_of
+from orchestrator.lifecycle.schedule_fires import in_contract
+from orchestrator.lifecycle.schedules import Schedules, times_of
 from orchestrator.memory import schedules
 from orchestrator.memory.schedules import ScheduleRecord
 from orchestrator.memory.tenancy import tenant_statement
@@ -50,17 +52,9 @@ from orchestrator.models.schedule import (
 )
 from orchestrator.models.task_contract import Contract
 
+_FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_LAST_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 _MAX_EVENT = 2**63 - 1
-_EVENT_TYPES = (
-    "fire.started",
-    "fire.skipped",
-    "fire.waiting",
-    "schedule.created",
-    "schedule.changed",
-    "schedule.paused",
-    "schedule.resumed",
-    "schedule.backfill",
-)
 _CONTRACT = {
     "goal": "Find the late deliveries",
     "recipe": "search-documents",
@@ -90,6 +84,12 @@ _BACKFILL_EXAMPLES = {
 blueprint = Blueprint("schedules", __name__, url_prefix="/v1/schedules")
 
 
+def _require_near(moment: datetime) -> None:
+    """Refuse times for which calendars and time zones can't be computed."""
+    if not _FIRST_TIME <= moment <= _LAST_TIME:
+        raise ValidationError("Must be from 2000 to 2200.")
+
+
 def _require_printable(text: str) -> None:
     if not text.isprintable():
         raise ValidationError("Must not contain control characters.")
@@ -115,8 +115,8 @@ class ScheduleChangeSchema(RequestSchema):
     tz = fields.String(validate=validate.Length(1, MAX_TZ_CHARACTERS))
     every_seconds = fields.Integer(strict=True, validate=validate.Range(MIN_EVERY_SECONDS, MAX_EVERY_SECONDS))
     jitter_seconds = fields.Integer(strict=True, validate=validate.Range(0, MAX_JITTER_SECONDS))
-    starts_at = UtcDateTime(format="iso")
-    ends_at = UtcDateTime(format="iso")
+    starts_at = UtcDateTime(format="iso", validate=_require_near)
+    ends_at = UtcDateTime(format="iso", validate=_require_near)
     overlap = fields.String(validate=validate.OneOf([overlap.value for overlap in Overlap]))
     catchup_window_seconds = fields.Integer(
         attribute="catchup_seconds",
@@ -150,7 +150,7 @@ class ScheduleListQuerySchema(Schema):
 class ScheduleEventQuerySchema(Schema):
     """Which events to read: at most `limit` of these types (separated by commas) before the event `before`."""
 
-    type = CommaList(_EVENT_TYPES, load_default=None)
+    type = CommaList(EVENT_TYPES, load_default=None)
     limit = fields.Integer(load_default=50, validate=validate.Range(1, MAX_PAGE))
     before = fields.Integer(load_default=None, validate=validate.Range(1, _MAX_EVENT))
 
@@ -164,8 +164,8 @@ class NextQuerySchema(Schema):
 class BackfillRequestSchema(RequestSchema):
     """A range of the past, both ends included, of at most 100 times; with `dry_run` nothing starts."""
 
-    from_ = UtcDateTime(data_key="from", format="iso", required=True)
-    to = UtcDateTime(format="iso", required=True)
+    from_ = UtcDateTime(data_key="from", format="iso", required=True, validate=_require_near)
+    to = UtcDateTime(format="iso", required=True, validate=_require_near)
     dry_run = fields.Boolean(load_default=False)
 
     @validates_schema
@@ -283,6 +283,7 @@ def resume(principal: Principal, schedule_id: str) -> Response:
 @blueprint.post("/<schedule_id>/trigger")
 @describes(
     {200: ScheduleEventSchema, 202: ScheduleEventSchema},
+    422,
     headers={"Idempotency-Key": "A trigger with the same key does nothing and gets the first one's event."},
     audit_action="schedule.trigger",
 )

@@ -145,9 +145,10 @@ def retry(principal: Principal, task_id: str) -> Response:
     """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it.
 
     With `set` it is a fork: steps whose inputs, instruction or model differ run again, and what depends on them. With
-    `dry_run` it says which steps would be reused and run, and what these used before, and writes nothing.
+    `replay` all steps run, and models' answers are those that were kept. With `dry_run` it says which steps would be
+    reused and run, and what these used before, and writes nothing.
     """
-    order = checked_order(read_retry(body.read_optional_object()))
+    order = checked_order(read_retry(body.read_optional_object(), task_id=task_id))
     if order.is_dry:
         return _retry_preview(principal, task_id, order)
     once = read_key({"retry_of": task_id, **order.members})

@@ -95,10 +95,14 @@ class ComparedStepSchema(ResponseSchema):
 
 
 class StepDifferenceSchema(ResponseSchema):
-    """A step, and what differs of it first: it is absent, its inputs or its arm, how it ended, what it put out."""
+    """A step, and what differs of it first: it is absent, its inputs or its arm, how it ended, what it put out.
+
+    `same_answers` tells whether models answered the same; null: none answered, or it is not known.
+    """
 
     step_id = fields.String()
     difference = one_of(*KINDS)
+    same_answers = fields.Boolean(allow_none=True)
     left = fields.Nested(ComparedStepSchema, allow_none=True)
     right = fields.Nested(ComparedStepSchema, allow_none=True)
 
@@ -114,7 +118,8 @@ class FindingDifferenceSchema(ResponseSchema):
 class DifferenceSchema(ResponseSchema):
     """How two rounds differ; `steps` are in the order of their dependencies.
 
-    `first_divergence` is the first step that differs, `changes` where its inputs as planned, or its outputs, do.
+    `first_divergence` is the first step that differs, `changes` where its inputs as planned, or its outputs, do. `set`
+    is what was set in the right task, if it is a fork or a replay.
     """
 
     left = fields.Nested(ComparedSideSchema)
@@ -125,6 +130,7 @@ class DifferenceSchema(ResponseSchema):
     first_divergence = fields.String(allow_none=True)
     changes = fields.List(fields.Nested(ChangeSchema))
     findings = fields.List(fields.Nested(FindingDifferenceSchema))
+    set_ = fields.Raw(data_key="set", allow_none=True)
 
 
 _DIFFERENCE = DifferenceSchema()
@@ -137,7 +143,8 @@ def difference_reply(found: Difference) -> dict[str, Any]:
             **vars(found),
             "left": _side(found.left),
             "right": _side(found.right),
-            "steps": [_step(step) for step in found.steps],
+            "steps": [_step(step, found.answers.get(step.name)) for step in found.steps],
+            "set_": found.set,
             "first_divergence": found.first.name if found.first else None,
             "findings": [
                 {"criterion": text, "left": _finding(one), "right": _finding(other)}
@@ -163,9 +170,10 @@ def _side(side: Side) -> dict[str, Any]:
     }
 
 
-def _step(step: StepDifference) -> dict[str, Any]:
+def _step(step: StepDifference, same_answers: bool | None) -> dict[str, Any]:
     return {
         "step_id": step.name,
+        "same_answers": same_answers,
         "difference": step.kind,
         "left": _seen(step.left),
         "right": _seen(step.right),

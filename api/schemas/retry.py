@@ -20,6 +20,7 @@ EXAMPLES = {
     "only say what would run": {"dry_run": True},
     "with another input": {"set": {"inputs": {"a": {"seconds": 0}}}},
     "with another criterion": {"set": {"criteria": ["The answer has three sentences"]}, "dry_run": True},
+    "without asking a model": {"replay": True},
 }
 
 
@@ -71,14 +72,22 @@ class ForkSchema(RequestSchema):
 class RetryRequestSchema(RequestSchema):
     """The step from which a task runs again, including finished steps, and what is changed in `set`.
 
-    from is another name for from_step. With `dry_run` nothing is written: the reply says which steps would be reused
-    and which would run, and why.
+    from is another name for from_step. With `replay` all steps run again, and models' answers are those of the first
+    time: no model is asked, unless `live_on_miss`. With `dry_run` nothing is written: the reply says which steps
+    would be reused and which would run, and why.
     """
 
     dry_run = fields.Boolean(load_default=False)
     from_step = fields.String(validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
     from_ = fields.String(data_key="from", validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
     set_ = fields.Nested(ForkSchema, data_key="set")
+    replay = fields.Boolean(load_default=False)
+    live_on_miss = fields.Boolean(load_default=False)
+
+    @validates_schema
+    def _replays_if_live(self, members: dict[str, Any], **_: Any) -> None:
+        if members["live_on_miss"] and not members["replay"]:
+            raise ValidationError("Is for a replay: set `replay` too.", "live_on_miss")
 
     @validates_schema
     def _has_one_step(self, members: dict[str, Any], **_: Any) -> None:
@@ -90,13 +99,15 @@ class RetryRequestSchema(RequestSchema):
 _RETRY = RetryRequestSchema()
 
 
-def read_retry(members: Mapping[str, Any]) -> RetryOrder:
-    """Return what the body of a retry asks for. Raises InvalidInput."""
+def read_retry(members: Mapping[str, Any], *, task_id: str) -> RetryOrder:
+    """Return what the body of a retry of a task asks for. Raises InvalidInput."""
     given = read(_RETRY, members)
     from_step = given.get("from_step") or given.get("from_")
     changes = {**given.get("set_", {})}
     if "criteria" in changes:
         changes["criteria"] = [dict(vars(criterion)) for criterion in changes["criteria"]]
+    if given["replay"]:
+        changes |= {"replay_of": task_id, "live_on_miss": given["live_on_miss"]}
     fork = Fork(**changes)
     covered = {"from_step": from_step, **({"set": fork.to_record()} if fork else {})}
     return RetryOrder(from_step, fork or None, given["dry_run"], covered)

@@ -1,5 +1,6 @@
 """The commands that look into steps: step shows one, diff compares those of two tasks or rounds."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -10,6 +11,7 @@ from orchestrator.cli.client import ServerOptions, open_client
 from orchestrator.cli.output import json_text, printable
 
 _MARKS = {"same": " ", "inputs": "i", "output": "o", "status": "s", "absent": "-"}
+_ANSWERS = {True: ", models answered the same", False: ", models answered differently", None: ""}
 _ROUND = click.IntRange(min=0)
 
 
@@ -61,7 +63,11 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
             f"{name:<5}  {side['task_id']} round {side['round']}: {side['decision'] or side['status']}, "
             f"{side['tokens_used']} tokens, {cost}, {side['milliseconds'] / 1000:.1f} s"
         )
+    if found["set"]:
+        yield f"set {json.dumps(found['set'], ensure_ascii=False)}"
     for change in found["contract"]:
+        if change["path"] == "/fork":
+            continue
         yield f"contract {change['path'][1:]}: {change['left']} -> {change['right']}"
     plan = found["plan"]
     for mark, names in (("+", plan["added"]), ("-", plan["removed"])):
@@ -69,7 +75,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"plan ~ {name}: {', '.join(members)}" for name, members in plan["changed"].items())
     for step in found["steps"]:
         first = "   <- first difference" if step["step_id"] == found["first_divergence"] else ""
-        yield f"step {_MARKS[step['difference']]} {step['step_id']}: {step['difference']}{first}"
+        answers = _ANSWERS[step["same_answers"]]
+        yield f"step {_MARKS[step['difference']]} {step['step_id']}: {step['difference']}{answers}{first}"
     yield from (f"    {one['path'] or '/'}: {one['left']} -> {one['right']}" for one in found["changes"])
     for one in found["findings"]:
         yield f"criterion {one['criterion']}: {_met(one['left'])} -> {_met(one['right'])}"

@@ -33,6 +33,8 @@ _COMMANDS = {
     "upload": ("tasks:upload_files", "Upload files and print their ids, to attach them by id."),
     "cancel": ("tasks", "Stop a task."),
     "retry": ("retry", "Run a task that has ended again, as a new one that reuses finished steps."),
+    "fork": ("retry:fork", "Run a task that has ended again with other inputs, model, prompt or criteria."),
+    "replay": ("retry:replay", "Run a task that has ended again with its models' answers, at no cost."),
     "schedule": (
         "schedules",
         "Submit a contract again and again: create, list, show, trigger, backfill, next, ...",

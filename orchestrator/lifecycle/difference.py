@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from orchestrator.memory import differences, rounds, step_details
+from orchestrator.memory import differences, model_answers, rounds, step_details
 from orchestrator.memory.differences import RoundUse, RowSeen
 from orchestrator.memory.rounds import RoundRecord
 from orchestrator.memory.tasks import TaskRecord
@@ -87,7 +87,9 @@ class PlanDifference:
 class Difference:
     """How two rounds differ; `steps` are in the order of their dependencies.
 
-    `first` is the first step that differs, and `changes` are the places where its inputs, or its outputs, do.
+    `first` is the first step that differs, and `changes` are the places where its inputs, or its outputs, do. `answers`
+    tells of each step whether models answered the same; None: none answered, or it is not known. `set` is what the
+    right task had set, if it is a fork or a replay.
     """
 
     left: Side
@@ -98,6 +100,8 @@ class Difference:
     first: StepDifference | None
     findings: Sequence[tuple[str, CriterionFinding | None, CriterionFinding | None]] = ()
     changes: Sequence[Change] = field(default_factory=list)
+    answers: Mapping[str, bool] = field(default_factory=dict)
+    set: Mapping[str, Any] | None = None
 
 
 def compare(
@@ -122,7 +126,20 @@ def compare(
         first=first,
         findings=_findings(*sides),
         changes=_changes_of(conn, first) if first else [],
+        answers=_answers(conn, steps),
+        set=right.contract.get("fork"),
     )
+
+
+def _answers(conn: Connection, steps: Sequence[StepDifference]) -> dict[str, bool]:
+    """Return of each step that models answered in both rounds whether they answered the same."""
+    pairs = {step.name: (step.left.row.id, step.right.row.id) for step in steps if step.left and step.right}
+    hashes = model_answers.hashes_of(conn, [row_id for pair in pairs.values() for row_id in pair])
+    return {
+        name: hashes[left] == hashes[right]
+        for name, (left, right) in pairs.items()
+        if left in hashes and right in hashes
+    }
 
 
 def changes_in(left: Any, right: Any) -> Iterator[Change]:

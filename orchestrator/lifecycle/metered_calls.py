@@ -12,9 +12,10 @@ from orchestrator.chord.database import in_transaction, statement
 from orchestrator.llm.completion import BudgetAccount, Completion, UsageBound
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.provider import Usage
-from orchestrator.memory import budget, events
+from orchestrator.memory import budget, events, model_answers
 from orchestrator.memory.budget import Balance
 from orchestrator.memory.claims import Claim
+from orchestrator.memory.model_answers import KeptAnswer
 from orchestrator.models.errors import BudgetExceeded, StepError, Stopped
 from orchestrator.models.model_work import Work
 from orchestrator.models.task_contract import Budget
@@ -84,11 +85,17 @@ class ClaimBudgetAccount:
 
 
 def complete(
-    account: ClaimBudgetAccount, ask: Callable[[BudgetAccount], Completion], *, purpose: str, work: Work
+    account: ClaimBudgetAccount,
+    ask: Callable[[BudgetAccount], Completion],
+    *,
+    purpose: str,
+    work: Work,
+    keep: Callable[[Completion], KeptAnswer] | None = None,
 ) -> Completion:
     """Return the completion of `ask`, which calls models and charges `account`; record it in the task's trace.
 
-    A failure is recorded, too. Opens short transactions that lock the task: the caller must hold none.
+    `keep` says what is kept of the answer for replays; None: nothing. A failure is recorded, too. Opens short
+    transactions that lock the task: the caller must hold none.
     """
     try:
         completion = ask(account)
@@ -98,8 +105,17 @@ def complete(
         if raised is error:
             raise
         raise raised from error
-    _record(account, {"work": work, **completion.to_record()})
+    recorded = {"work": work, **completion.to_record()}
+    if keep is None:
+        _record(account, recorded)
+    else:
+        _keep(account, recorded, keep(completion))
     return completion
+
+
+def replayed(account: ClaimBudgetAccount, completion: Completion, *, work: Work, kept: KeptAnswer) -> None:
+    """Record in the task's trace that an answer was given again; it cost nothing."""
+    _keep(account, {"work": work, "replayed": True, **completion.to_record()}, kept)
 
 
 def embed(
@@ -162,8 +178,16 @@ def _charged_failure(record: Mapping[str, Any]) -> dict[str, str] | None:
     return None
 
 
+def _keep(account: ClaimBudgetAccount, record: Mapping[str, Any], kept: KeptAnswer) -> None:
+    with statement(account.engine) as conn:
+        model_answers.keep(conn, account.claim, _decision(account.claim, record), kept)
+
+
+def _decision(claim: Claim, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"step": claim.name, "step_id": claim.id, "attempt": claim.attempt, **record}
+
+
 def _record(account: ClaimBudgetAccount, record: Mapping[str, Any]) -> None:
-    claim = account.claim
-    decision = {"step": claim.name, "step_id": claim.id, "attempt": claim.attempt, **record}
+    claim, decision = account.claim, _decision(account.claim, record)
     with statement(account.engine) as conn:
         events.write(conn, claim.task_id, [], round_number=claim.round, decisions={"model": decision})

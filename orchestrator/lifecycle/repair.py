@@ -6,15 +6,29 @@ from dataclasses import dataclass
 from orchestrator.lifecycle.round_rows import EarlierLoop
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.arm_capability import find_action
-from orchestrator.models.errors import ApprovalExpired, ApprovalRejected, NeedsReplan, OutcomeUnknown
+from orchestrator.models.errors import (
+    ApprovalExpired,
+    ApprovalRejected,
+    NeedsReplan,
+    OutcomeUnknown,
+    ReplayMiss,
+)
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.model_errors import NoModel
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
 
-# a person has said no, or nobody answered; another plan is needed; no model is configured: it would be the same again
-_FINAL = {ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code, NeedsReplan.code, NoModel.code}
+# a person has said no, or nobody answered; another plan is needed; there is no model, or no answer to give again: it
+# would be the same again
+_FINAL = {
+    ApprovalRejected.code,
+    ApprovalExpired.code,
+    OutcomeUnknown.code,
+    NeedsReplan.code,
+    NoModel.code,
+    ReplayMiss.code,
+}
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class RetrySource:
 
     So are the steps that a fork touches, which map to the reason (see orchestrator.lifecycle.fork.touched). `inputs`
     are those that it sets. `is_planned_again`: it tells the planner something, so a model makes another plan.
+    A replay (`is_replay`) runs all steps of the task's first round again, by what its models answered.
     """
 
     task_id: str
@@ -53,6 +54,7 @@ class RetrySource:
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     touched: Mapping[str, str] = field(default_factory=dict)
     is_planned_again: bool = False
+    is_replay: bool = False
 
     def to_spec(self) -> dict[str, Any]:
         """Return the spec of the new task's plan row; what a plain retry does not have is left out."""
@@ -158,11 +160,18 @@ def prepare(
     contract = forked_contract(before, fork)
     found = source_round(conn, task, from_step)
     if found is None:
+        if fork is not None and fork.replay_of is not None:
+            raise InvalidInput.at("replay", f"{task.id} was never planned, so there is nothing to replay")
         if fork is not None:
             require_no_steps(fork, task.id)
         return PreparedRetry(contract)
     last, source = found
     outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+    if fork is not None and fork.replay_of is not None:
+        if from_step is not None:
+            raise InvalidInput.at("from_step", "a replay runs all steps: leave it out")
+        last = rounds.read(conn, source.task_id, number=1)
+        source = replace(source, round=1, is_replay=True)
     plan = last.plan
     if fork is not None and tells_planner(fork, before):
         require_planner(fork, contract, from_step)
@@ -177,7 +186,7 @@ def prepare(
         source = replace(source, inputs=fork.inputs, touched=why)
         if contract.plan is not None and fork.inputs:
             contract = replace(contract, plan={"steps": plan.to_record()["steps"], "result": plan.result})
-    reuse = replace(plan_reuse(plan, outcomes, begins=source.begins), source=source)
+    reuse = _reuse(plan, outcomes, source)
     return PreparedRetry(contract, source, last, plan, reuse)
 
 
@@ -212,6 +221,12 @@ def plan_reuse(
 def read_reuse(conn: Connection, plan: Plan, source: RetrySource) -> RoundReuse:
     """Return which steps of an ended task a retry of it keeps, and which it runs again."""
     outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+    return _reuse(plan, outcomes, source)
+
+
+def _reuse(plan: Plan, outcomes: Sequence[StepOutcome], source: RetrySource) -> RoundReuse:
+    if source.is_replay:
+        return plan_reuse(plan, ())
     return replace(plan_reuse(plan, outcomes, begins=source.begins), source=source)
 
 

@@ -12,6 +12,7 @@ from orchestrator.memory import budget, loops
 from orchestrator.memory.budget import UNKNOWN, Spent
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.memory.tasks import TaskRecord
+from orchestrator.models.arm_capability import find_action
 from orchestrator.models.execution_state import JUDGE_STEP, StepState
 from orchestrator.models.fork import Fork
 from orchestrator.models.ids import step_id
@@ -103,6 +104,8 @@ def _preview(conn: Connection, prepared: PreparedRetry) -> RetryPreview:
     source, last, plan, reuse = prepared.source, prepared.round, prepared.plan, prepared.reuse
     if source is None or last is None or plan is None or reuse is None:
         return RetryPreview(is_planned=False)
+    if source.is_replay:
+        return _replayed(plan, prepared.contract.fork)
     rows = {row.name: row for row in reuse.outcomes}
     loops_again = _loops_again(conn, plan, source, reuse)
     judge = step_id(source.task_id, round_number=source.round, name=JUDGE_STEP)
@@ -126,6 +129,17 @@ def _preview(conn: Connection, prepared: PreparedRetry) -> RetryPreview:
         ],
         judge=spent.get(judge, Spent()) if last.verdict is not None else UNKNOWN,
     )
+
+
+def _replayed(plan: Plan, fork: Fork | None) -> RetryPreview:
+    """Return what a replay does: all steps run, at no cost; what they cost is not known if models may be asked."""
+    cost = UNKNOWN if fork is not None and fork.live_on_miss else Spent()
+    runs = []
+    for step in plan.steps:
+        action = find_action(step.preferred)
+        asks = step.approval is not None and (action is None or action.effects != "write")
+        runs.append(StepToRun(step.id, step.arm, step.action, "replay", asks, None, cost))
+    return RetryPreview(is_planned=True, runs=runs, judge=cost)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ after it leaves only a message unsent, which the sweeper publishes. What may be 
 legal, has the tenant room) is asked before the statement and passed on as the reason to skip.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -32,6 +33,18 @@ MAX_DETAIL_CHARACTERS: Final = 500
 _MOST_TRIES: Final = 5
 REFUSED: Final = "contract_refused"
 """The reason of a skipped fire whose contract a submission would refuse today."""
+
+
+@contextmanager
+def in_contract() -> Iterator[None]:
+    """Raise an InvalidInput about a contract as one about the member `contract` of a schedule."""
+    try:
+        yield
+    except InvalidInput as error:
+        faults = [
+            {**fault, "field": f"contract.{fault['field']}"} for fault in error.details.get("errors", ())
+        ]
+        raise type(error)(f"contract.{error.message}", details={**error.details, "errors": faults}) from error
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,8 @@ class Firing:
                 schedule = schedules.find(conn, tenant, schedule_id)
             if schedule is None:
                 return Fired("unknown")
-            self._require_legal(schedule)
+            with in_contract():
+                self._require_legal(schedule)
             self.require_room(tenant)
             fired = self._do(schedule, replace(_fire(FireKind.TRIGGER, None), once=once))
             if fired.outcome not in ("changed", "busy"):

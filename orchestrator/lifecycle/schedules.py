@@ -1,7 +1,7 @@
 """Creates and changes schedules for their tenant, and asks for times of the past."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle import schedule_times
+from orchestrator.lifecycle.schedule_fires import in_contract
 from orchestrator.lifecycle.submission import find_attachments, plan_without_model, require_legal
 from orchestrator.memory import keys, schedules
 from orchestrator.memory.schedules import ScheduleRecord, ScheduleValues
@@ -217,18 +218,6 @@ class Schedules:
                 "one for an API key from POST /v1/auth/token."
             )
         return key is not None
-
-
-@contextmanager
-def in_contract() -> Iterator[None]:
-    """Raise an InvalidInput about a contract as one about the member `contract` of a schedule."""
-    try:
-        yield
-    except InvalidInput as error:
-        faults = [
-            {**fault, "field": f"contract.{fault['field']}"} for fault in error.details.get("errors", ())
-        ]
-        raise type(error)(f"contract.{error.message}", details={**error.details, "errors": faults}) from error
 
 
 def _timing(given: dict[str, Any], now: datetime) -> Timing:

@@ -87,6 +87,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES})",
         "documents": "SELECT",
         "planned_goals": "SELECT, INSERT",
+        "model_answers": "SELECT, INSERT",
         # the router reads each arm's statistics
         "declarations": "SELECT",
         "registered_arms": "SELECT",
@@ -107,6 +108,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "documents": "SELECT, INSERT",
         "passages": "SELECT, INSERT",
         "passage_vectors": "SELECT, INSERT",
+        "model_answers": "SELECT, INSERT",
         # a worker that was taken over may not point an arm elsewhere
         "registered_arms": "SELECT",
         "arm_outages": "SELECT, INSERT, UPDATE",

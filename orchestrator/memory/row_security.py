@@ -25,6 +25,7 @@ OWNED = (
     "registered_arms",
     "approvals",
     "planned_goals",
+    "model_answers",
     "schedules",
     "schedule_events",
     "schedule_waiting",

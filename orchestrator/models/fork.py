@@ -59,3 +59,8 @@ class Fork:
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Return the fork of a record that `to_record` wrote."""
         return cls(**known_members(cls, record))
+
+
+def is_replay(contract: Mapping[str, Any]) -> bool:
+    """Tell whether the task of a contract's record is a replay."""
+    return bool((contract.get("fork") or {}).get("replay_of"))

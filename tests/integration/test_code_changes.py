@@ -23,6 +23,7 @@ from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import scripted
 from workers.attempt.context import AttemptContext
 from workers.attempt.model import AttemptModel
+from workers.attempt.replay import AttemptAnswers
 from workers.sandbox.selection import SandboxStatus
 
 MODULE = "def double(x):\n    return 3 * x\n"
@@ -190,7 +191,8 @@ class Payer:
         task_id = engineer.start(wait_step("a"), budget=Budget(**budget_of))
         self.claim = engineer.take(task_id, "a")
         models = ModelCaller(fake).models
-        self.model = AttemptModel(AttemptContext.of(process_of(engineer), self.claim), lambda: models)
+        attempt = AttemptContext.of(process_of(engineer), self.claim)
+        self.model = AttemptModel(attempt, lambda: models, AttemptAnswers(attempt))
 
     def spent(self) -> int:
         """Return the tokens that the task has used."""

@@ -39,6 +39,7 @@ from workers.attempt.concerns.lease import hold_lease
 from workers.attempt.concerns.retry import backoff_seconds
 from workers.attempt.context import AttemptContext
 from workers.attempt.model import AttemptModel, GoalMeaning
+from workers.attempt.replay import AttemptAnswers
 
 STEP = {
     "id": "wait",
@@ -276,7 +277,7 @@ def test_the_room_of_a_question_is_a_quarter_of_the_rest_of_the_budget_at_two_by
     planner.caller = ModelCaller(planner.fake, limits={"openai:fake-model": ModelLimits(200_000, 8_000)})
     claim = planner.submit(UNPLANNABLE, max_tokens=40_000)
     attempt = AttemptContext.of(planner.process, claim, open_models=lambda: planner.caller.models)
-    model = AttemptModel(attempt, lambda: planner.caller.models)
+    model = AttemptModel(attempt, lambda: planner.caller.models, AttemptAnswers(attempt))
 
     fresh = model.room(Work.ANSWER)
     planner.plan(claim)

@@ -25,6 +25,7 @@ LARGE = {
     "steps",
     "events",
     "traces",
+    "model_answers",
     "chords",
     "chord_parts",
     "results",
@@ -73,6 +74,9 @@ INSERT INTO events (task_id, seq, type, payload)
 SELECT t.id, n, 'step.completed', '{}' FROM tasks t, generate_series(1, 10) n;
 INSERT INTO traces (task_id, round, kind, payload)
 SELECT t.id, 1, 'attempt', '{}' FROM tasks t, generate_series(1, 5) n;
+INSERT INTO model_answers
+    (task_id, tenant, step, round, attempt, purpose, work, request_sha256, messages, answer_sha256, answer)
+SELECT t.id, t.tenant, 'a', 1, 1, 'p', 'answer', repeat('0', 64), '{}', repeat('0', 64), '{}' FROM tasks t;
 INSERT INTO chords (id, body, size, done, state, ready_at)
 SELECT chord_id, '{}', 10, 10, 'fired', now() FROM rounds;
 INSERT INTO chord_parts (chord_id, task_id, idx, failed, counted_at)
@@ -100,6 +104,7 @@ _CONSTANTS: dict[str, Any] = {
     "count": 1,
     "days": 30,
     "decided_by": "me",
+    "decision": "{}",
     "delay_seconds": 15,
     "digest": "d",
     "environment": "live",
@@ -112,6 +117,7 @@ _CONSTANTS: dict[str, Any] = {
     "has_callback": True,
     "is_kept": True,
     "is_shared": False,
+    "kept": "{}",
     "key": 1,
     "kills": 1,
     "kind": "approval",
@@ -138,6 +144,7 @@ _CONSTANTS: dict[str, Any] = {
     "min_duration": 1,
     "minutes": 60,
     "missing": [1],
+    "most": 1000,
     "name": "n",
     "node": "n",
     "nodes": ["n"],
@@ -172,11 +179,13 @@ _CONSTANTS: dict[str, Any] = {
     "state": "done",
     "status": "x",
     "statuses": ["completed", "failed"],
+    "step": "a",
     "store": True,
     "successor_id": "k",
     "terms": ["word"],
     "times": ["2026-01-01"],
     "to": "2027-01-01",
+    "told": "{}",
     "ttl_seconds": 90,
     "types": ["fire.started"],
     "urgency": ["low", "medium"],

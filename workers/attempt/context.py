@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.errors import ReplayMiss
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.loop import LOOP_SECONDS, runs_no_arm
 from orchestrator.models.task_contract import Attachment, Contract
@@ -37,6 +38,7 @@ class AttemptContext:
     `deadline` and `started_at` are values of time.monotonic(). `stop` is set when the attempt must end. `open_models`
     is None when no model is configured; models and embedder are opened at their first use. `tools` are the tools that
     the step's permit allows. `bound` is the arm's assignment, and `files` what it may put out; bind_inputs sets both.
+    `misses` are the requests for which a replay had no answer.
     """
 
     process: WorkerProcess
@@ -52,6 +54,7 @@ class AttemptContext:
     bound: Assignment | None = None
     files: "StepFiles | None" = None
     effect: Effect = field(default_factory=Effect)
+    misses: list[ReplayMiss] = field(default_factory=list)
 
     @classmethod
     def of(

@@ -14,16 +14,18 @@ from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm import cancellation
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder, Vectors
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message, Untrusted, extend_user_message, trusted
 from orchestrator.llm.provider import Progress
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.model_choice import ModelName
-from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
+from orchestrator.models.model_errors import ModelBusy, ModelUnavailable, NoModel
 from orchestrator.models.model_limits import LEAST_INPUT_TOKENS
 from orchestrator.models.model_work import Work
 from orchestrator.safety import redact
 from workers.attempt.context import AttemptContext
+from workers.attempt.replay import AttemptAnswers
 from workers.runtime.process import OpenModels
 
 log = structlog.get_logger(__name__)
@@ -92,10 +94,14 @@ class AttemptModel:
 
     attempt: AttemptContext
     open_models: OpenModels
+    answers: AttemptAnswers
     completions: list[Completion] = field(default_factory=list)
 
     def room(self, work: Work) -> int:
         """Return how many bytes of material a question may have: what the models and the task's budget leave."""
+        return self.answers.room(work, lambda: self._room(work))
+
+    def _room(self, work: Work) -> int:
         attempt = self.attempt
         account = ClaimBudgetAccount(attempt.process.engine, attempt.claim)
         payable = account.tokens_left(attempt.contract.budget.max_tokens) // _BUDGET_SHARE
@@ -124,7 +130,6 @@ class AttemptModel:
         attempt, progress = self.attempt, AnswerProgress(self.attempt, purpose=purpose, reader=reader)
         try:
             with _stoppable(attempt.stop.is_set):
-                models = self.open_models()
                 request = CompletionRequest(
                     messages=[
                         replace(message, text=redact(message.text, only="secret."))
@@ -139,12 +144,7 @@ class AttemptModel:
                     enforced=enforced,
                     model=_wanted_model(attempt),
                 )
-                completion = metered_calls.complete(
-                    ClaimBudgetAccount(attempt.process.engine, attempt.claim),
-                    lambda budget: models.complete(request, budget=budget),
-                    purpose=purpose,
-                    work=work,
-                )
+                completion = self._again(request) or self._complete(request)
         except ModelBusy as busy:
             left = attempt.started_at + attempt.claim.seconds_left - time.monotonic()
             if float(busy.details.get("retry_after", 0)) < left:
@@ -155,6 +155,25 @@ class AttemptModel:
         progress.flush()
         self.completions.append(completion)
         return completion
+
+    def _again(self, request: CompletionRequest) -> Completion | None:
+        """Return the answer that an equal request got when the task was first done; None to ask a model."""
+        completion = self.answers.find(request)
+        if completion is not None:
+            kept = self.answers.kept(request, completion, is_replayed=True)
+            account = ClaimBudgetAccount(self.attempt.process.engine, self.attempt.claim)
+            metered_calls.replayed(account, completion, work=request.work, kept=kept)
+        return completion
+
+    def _complete(self, request: CompletionRequest) -> Completion:
+        models = self.open_models()
+        return metered_calls.complete(
+            ClaimBudgetAccount(self.attempt.process.engine, self.attempt.claim),
+            lambda budget: models.complete(request, budget=budget),
+            purpose=request.purpose,
+            work=request.work,
+            keep=partial(self.answers.kept, request, is_replayed=False),
+        )
 
 
 def _instructed(attempt: AttemptContext, messages: Sequence[Message]) -> Sequence[Message]:
@@ -205,14 +224,24 @@ class AttemptEmbedder:
 
 
 def model_of(attempt: AttemptContext) -> AttemptModel | None:
-    """Return the attempt's models, unopened; None when no model is configured."""
-    return AttemptModel(attempt, attempt.open_models) if attempt.open_models else None
+    """Return the attempt's models, unopened; None when no model is configured, except in a replay, which needs none."""
+    answers = AttemptAnswers(attempt)
+    if attempt.open_models is not None:
+        return AttemptModel(attempt, attempt.open_models, answers)
+    return AttemptModel(attempt, _none_to_open, answers) if answers.has_earlier() else None
 
 
 def embedder_of(attempt: AttemptContext) -> AttemptEmbedder | None:
-    """Open the embedding model and return it; None when none is configured."""
+    """Open the embedding model and return it; None when none is configured, and in a replay that asks no model."""
+    fork = attempt.contract.fork
+    if fork is not None and fork.replay_of is not None and not fork.live_on_miss:
+        return None
     embedder = attempt.open_embedder()
     return AttemptEmbedder(attempt, embedder) if embedder else None
+
+
+def _none_to_open() -> ModelChain:
+    raise NoModel()
 
 
 class GoalMeaning:

@@ -21,6 +21,7 @@ from workers.attempt.concerns.outcome import ask_outcome
 from workers.attempt.concerns.own_files import keep_own_files
 from workers.attempt.concerns.permit import check_permit
 from workers.attempt.concerns.provenance import add_provenance
+from workers.attempt.concerns.replay import answer_write, fail_on_miss
 from workers.attempt.concerns.retry import postpone, retry
 from workers.attempt.concerns.skip import skip_where_needed
 from workers.attempt.concerns.step_memo import reuse_step_memo
@@ -44,6 +45,7 @@ PLAN: Final[Sequence[Concern]] = (
     retry,  # queues the row again when it failed and may be tried again
     trace_attempt,  # writes the attempt's span
     fail_on_error,  # turns an error, or the end of the attempt's time, into a failed result
+    fail_on_miss,  # fails a replay whose request had no answer, whatever was made without one
 )
 STEP: Final[Sequence[Concern]] = (
     add_log_fields,
@@ -54,10 +56,12 @@ STEP: Final[Sequence[Concern]] = (
     trace_attempt,
     add_provenance,  # records which arm made the result, how isolated its tools were and how long it took
     fail_on_error,
+    fail_on_miss,
     contain_crash,  # turns a defect of the arm into a failed result
     check_permit,  # limits tools and time to what the step's permit allows
     skip_where_needed,  # skips a step whose `when` is not met
     bind_inputs,  # reads the outputs that the step's inputs refer to
+    answer_write,  # gives again what a write did, in a replay
     check_approval,  # runs a step that a person must approve only as it was approved
     reuse_step_memo,  # returns the result of the same work done before; offers this one to later steps
     begin_effect,  # marks a write as begun right before its arm is called; says what is known of it afterwards

@@ -17,13 +17,14 @@ from orchestrator.llm.prompt import Message
 from orchestrator.memory import planned_goals, rounds
 from orchestrator.memory.planned_goals import EarlierPlan, Goal
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
+from orchestrator.models.fork import is_replay
 from orchestrator.models.model_errors import ModelRefused
 from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
 from orchestrator.planner.check import check_plan
-from orchestrator.planner.gates import add_gates
+from orchestrator.planner.gates import add_gates, without_asking_for_writes
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from workers.arms.base import models_used
@@ -69,6 +70,8 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
     gated = add_gates(
         plan, routes, policy=policy, tenant=attempt.claim.tenant, always=order.gated if order else ()
     )
+    if is_replay(attempt.claim.contract):
+        gated = without_asking_for_writes(gated, routes)
     begun = bool(early and early.has_begun) or (attempt.claim.attempt > 1 and may_have_begun(attempt.claim))
     return RoutedPlan(gated, routes, planned_at, begun)
 
@@ -85,7 +88,7 @@ def make_plan(attempt: AttemptContext, meaning: GoalMeaning, early: EarlyStart |
     """
     contract, tenant = attempt.contract, attempt.claim.tenant
     if order := order_of(attempt.claim.spec):
-        return replanning.plan_again(attempt, order, _asker)
+        return replanning.plan_of_replay(attempt) or replanning.plan_again(attempt, order, _asker)
     if contract.plan is not None:
         return check_plan(contract.plan, tenant=tenant, attachments=attempt.attachments, contract=contract)
     source = source_of(attempt.claim.spec)

@@ -9,13 +9,14 @@ from sqlalchemy import Connection
 
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
+from orchestrator.lifecycle.fork import forked_plan
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.lifecycle.replan import ReplanOrder
 from orchestrator.llm.prompt import Part, Untrusted, trusted
 from orchestrator.memory import rounds, steps
 from orchestrator.memory.rounds import RoundRecord
 from orchestrator.memory.steps import StepOutcome
-from orchestrator.models.errors import Unplannable
+from orchestrator.models.errors import ReplayMiss, Unplannable
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan, PlanStep
@@ -53,6 +54,26 @@ def plan_again(attempt: AttemptContext, order: ReplanOrder, asker: Callable[[Att
     return plan_by_model(
         asker(model), attempt.contract, attempt.attachments, tenant=claim.tenant, again=again
     )
+
+
+def plan_of_replay(attempt: AttemptContext) -> Plan | None:
+    """Return the plan that the replayed task was given after this round; None to have a model plan again.
+
+    Raises ReplayMiss if it was not planned again then, and the replay asks no model.
+    """
+    fork, claim = attempt.contract.fork, attempt.claim
+    if fork is None or fork.replay_of is None:
+        return None
+    with statement(attempt.process.engine) as conn:
+        history = {earlier.number: earlier for earlier in rounds.history(conn, fork.replay_of)}
+    before, after = history.get(claim.round), history.get(claim.round + 1)
+    if before is not None and after is not None and after.plan_id != before.plan_id:
+        return forked_plan(
+            after.plan, {}, contract=attempt.contract, tenant=claim.tenant, attachments=attempt.attachments
+        )
+    if fork.live_on_miss:
+        return None
+    raise ReplayMiss(f"{fork.replay_of} was not planned again after round {claim.round}.")
 
 
 def _outputs(conn: Connection, attempt: AttemptContext, outcomes: Sequence[StepOutcome]) -> dict[str, Any]:

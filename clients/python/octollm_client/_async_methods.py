@@ -202,8 +202,8 @@ class Tasks(AsyncGroup):
         """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it.
 
         With `set` it is a fork: steps whose inputs, instruction or model differ run again, and what depends
-        on them. With `dry_run` it says which steps would be reused and run, and what these used before, and
-        writes nothing.
+        on them. With `replay` all steps run, and models' answers are those that were kept. With `dry_run` it
+        says which steps would be reused and run, and what these used before, and writes nothing.
         """
         return await self._call(
             Call(

@@ -529,6 +529,7 @@ class Difference(TypedDict):
     first_divergence: str | None
     changes: list[Change]
     findings: list[FindingDifference]
+    set: Any
 
 
 class EffectiveBudget(TypedDict):
@@ -1087,6 +1088,8 @@ RetryOptions = TypedDict(
         "from_step": "NotRequired[str | None]",
         "from": "NotRequired[str | None]",
         "set": "NotRequired[Fork | None]",
+        "replay": "NotRequired[bool | None]",
+        "live_on_miss": "NotRequired[bool | None]",
     },
 )
 """What tasks.retry also takes."""
@@ -1110,6 +1113,8 @@ RetryRequest = TypedDict(
         "from_step": "NotRequired[str | None]",
         "from": "NotRequired[str | None]",
         "set": "NotRequired[Fork | None]",
+        "replay": "NotRequired[bool | None]",
+        "live_on_miss": "NotRequired[bool | None]",
     },
 )
 """The step from which a task runs again, including finished steps, and what is changed in `set`."""
@@ -1433,6 +1438,7 @@ class StepDifference(TypedDict):
 
     step_id: str
     difference: Literal["same", "inputs", "output", "status", "absent"]
+    same_answers: bool | None
     left: ComparedStep | None
     right: ComparedStep | None
 

@@ -468,6 +468,7 @@ export interface Difference {
   first_divergence: string | null;
   changes: Array<Change>;
   findings: Array<FindingDifference>;
+  set: any;
 }
 
 /** The budget that the task would have, with the server's limits where the contract has none. */
@@ -950,6 +951,8 @@ export interface RetryOptions {
   from_step?: string | null;
   from?: string | null;
   set?: Fork | null;
+  replay?: boolean | null;
+  live_on_miss?: boolean | null;
 }
 
 /** What a retry would do; nothing was written. */
@@ -968,6 +971,8 @@ export interface RetryRequest {
   from_step?: string | null;
   from?: string | null;
   set?: Fork | null;
+  replay?: boolean | null;
+  live_on_miss?: boolean | null;
 }
 
 /** A step whose result is kept; `task_id` is the task that did the work. */
@@ -1249,6 +1254,7 @@ export interface StepDetails {
 export interface StepDifference {
   step_id: string;
   difference: "same" | "inputs" | "output" | "status" | "absent";
+  same_answers: boolean | null;
   left: ComparedStep | null;
   right: ComparedStep | null;
 }

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.models.verdict import Decision
 from tests.integration.api.assertions import assert_problem
-from tests.integration.api.conftest import Caller
+from tests.integration.api.conftest import Caller, Octollm
 from tests.integration.kit import Engineer, verdict, wait_step
 
 CHANGED = {"inputs": {"b": {"seconds": 0.1}}}
@@ -91,3 +91,42 @@ def test_a_key_covers_what_is_changed(call: Caller, ended: str) -> None:
 
     assert same.json["task_id"] == first.json["task_id"]
     assert_problem(other, 409, "idempotency_conflict")
+
+
+def test_the_commands_fork_replay_and_compare(octollm: Octollm, engineer: Engineer, ended: str) -> None:
+    status, seen = octollm("fork", ended, "--input", "b.seconds=0.1", "--dry-run")
+    _, again = octollm("fork", ended, "--input", "b.seconds=0.1", "--criterion", "it is short")
+    engineer.plan(again.strip())
+    _, told = octollm("diff", ended, again.strip())
+    _, replay = octollm("replay", ended, "--dry-run")
+    nothing, _ = octollm("fork", ended)
+
+    assert status == 0
+    assert [line.split()[:2] for line in seen.splitlines()[:3]] == [
+        ["reuse", "a"],
+        ["run", "b"],
+        ["run", "c"],
+    ]
+    assert "its inputs are changed" in seen
+    assert engineer.task(again.strip()).contract["fork"]["inputs"] == CHANGED["inputs"]
+    assert 'set {"inputs": {"b": {"seconds": 0.1}}' in told
+    assert "step i b: inputs   <- first difference" in told
+    assert [line.split()[0] for line in replay.splitlines()] == ["run", "run", "run", "before"]
+    assert nothing == 2
+
+
+def test_a_replay_is_a_task_of_its_own_and_refuses_what_it_can_not_do(call: Caller, ended: str) -> None:
+    path = f"/v1/tasks/{ended}/retry"
+
+    again = call("POST", path, json={"replay": True})
+    trace = call("GET", f"/v1/tasks/{again.json['task_id']}/trace").json
+
+    assert again.status_code == 202
+    assert trace["contract"]["fork"] == {"replay_of": ended}
+    for body, field in (
+        ({"replay": True, "from_step": "b"}, "from_step"),
+        ({"live_on_miss": True}, "live_on_miss"),
+    ):
+        refused = call("POST", path, json=body)
+        assert refused.status_code == 422
+        assert refused.json["details"]["errors"][0]["field"] == field

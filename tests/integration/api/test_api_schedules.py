@@ -85,6 +85,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "two rhythms": ({"every_seconds": 60}, "cron"),
     "an interval below a minute": ({"cron": None, "tz": None, "every_seconds": 5}, "every_seconds"),
     "an end in the past": ({"ends_at": "2020-01-01T00:00:00Z"}, "ends_at"),
+    "a start at the end of time": ({"starts_at": "9999-12-31T23:59:59Z"}, "starts_at"),
+    "an end at its beginning": ({"ends_at": "0001-01-01T00:00:00Z"}, "ends_at"),
     "an unknown overlap": ({"overlap": "maybe"}, "overlap"),
     "a window of a year": ({"catchup_window_seconds": 31_536_000}, "catchup_window_seconds"),
     "a name with a line break": ({"name": "a\nb"}, "name"),
@@ -223,6 +225,17 @@ def test_a_trigger_that_the_overlap_forbids_says_so(owner: Caller) -> None:
     assert task_id in skipped["data"]["detail"]
 
 
+def test_a_trigger_whose_contract_is_not_legal_any_more_is_refused(owner: Caller, engineer: Engineer) -> None:
+    file_id = owner("POST", "/v1/files", data=b"x", content_type="text/plain").json["artifact_id"]
+    made = make(owner, contract={**BODY["contract"], "attachments": [file_id]})
+    engineer.ask("DELETE FROM artifacts RETURNING sha256")
+
+    answer = owner("POST", f"/v1/schedules/{made['schedule_id']}/trigger")
+
+    assert faults(answer) == ["contract.attachments"]
+    assert engineer.ask("SELECT id FROM tasks") == []
+
+
 def test_a_backfill_is_previewed_and_bounded_and_not_of_the_future(owner: Caller) -> None:
     path = f"/v1/schedules/{make(owner)['schedule_id']}"
     days = {"from": "2026-03-28T00:00:00Z", "to": "2026-03-30T00:00:00Z"}
@@ -231,6 +244,7 @@ def test_a_backfill_is_previewed_and_bounded_and_not_of_the_future(owner: Caller
     asked = owner("POST", f"{path}/backfill", json=days)
     again = owner("POST", f"{path}/backfill", json=days)
     long = owner("POST", f"{path}/backfill", json={**days, "from": "2000-01-01T00:00:00Z"})
+    ancient = owner("POST", f"{path}/backfill", json={**days, "from": "0001-01-01T00:00:00Z"})
     future = owner("POST", f"{path}/backfill", json={**days, "to": "2999-01-01T00:00:00Z"})
 
     assert (previewed.status_code, asked.status_code) == (200, 202)
@@ -239,6 +253,7 @@ def test_a_backfill_is_previewed_and_bounded_and_not_of_the_future(owner: Caller
     assert again.json["times"] == []
     assert owner("GET", path).json["waiting"] == 2
     assert faults(long) == faults(future) == ["to"]
+    assert faults(ancient) == ["from"]
 
 
 def test_the_next_times_are_shown_in_both_zones(owner: Caller) -> None:

@@ -113,6 +113,7 @@ function Difference({ found }) {
   const shown = isAll ? steps : steps.filter((/** @type {any} */ step) => step.difference !== "same");
   return html`
     <${Sides} left=${left} right=${right} />
+    ${found.set ? html`<h2>What was set</h2><pre class="mono">${JSON.stringify(found.set, null, 2)}</pre>` : null}
     <h2>First divergence</h2>
     ${first === null
       ? html`<p>No step differs: the same inputs went in, and the same outputs came out.</p>`
@@ -166,7 +167,7 @@ function Steps({ steps, first, found }) {
       const [glyph, words] = DIFFERENCES[step.difference] ?? ["?", step.difference];
       return html`<tr key=${step.step_id} class=${step.step_id === first ? "compare-first" : null}>
         <td class="mono">${step.step_id}${step.step_id === first ? html` <strong>first</strong>` : null}</td>
-        <td><span aria-hidden="true">${glyph}</span> ${words}</td>
+        <td><span aria-hidden="true">${glyph}</span> ${words}${step.same_answers === null ? "" : step.same_answers ? "; models answered the same" : "; models answered differently"}</td>
         <td><${Seen} seen=${step.left} side=${found.left} name=${step.step_id} /></td>
         <td><${Seen} seen=${step.right} side=${found.right} name=${step.step_id} /></td>
       </tr>`;

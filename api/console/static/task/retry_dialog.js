@@ -2,15 +2,23 @@
 import { go } from "../address.js";
 import { send } from "../api_client.js";
 import { count, money } from "../format.js";
-import { CommandLines, curlOf, octollmOf } from "../parts/command_lines.js";
+import { CommandLines, curlOf } from "../parts/command_lines.js";
 import { Dialog } from "../parts/dialog.js";
 import { Notice } from "../parts/notice.js";
 import { HeadCell, Table } from "../parts/table.js";
 import { html, useEffect, useRef, useState } from "../vendor.js";
+import { bodyOf, ChangesForm, cliOf, NOTHING } from "./retry_changes.js";
+
+/** @typedef {import("./retry_changes.js").How} How */
+/** @typedef {import("./retry_changes.js").Changes} Changes */
 
 /** @type {Record<string, string>} */
 const REASONS = {
   from_step: "as asked",
+  inputs: "its inputs are changed",
+  prompt: "it is told something else",
+  model: "another model is asked",
+  replay: "with the answers of the first time",
   failed: "it failed",
   failed_items: "items of it failed",
   skipped: "it was skipped",
@@ -28,12 +36,17 @@ export function RetryDialog({ taskId, fromStep = null, onClose }) {
   const [isSending, setSending] = useState(false);
   const names = useRef(/** @type {string[]} */ ([]));
   // the same key for the same retry: a second click can't start a second task
-  const keys = useRef(/** @type {Map<string | null, string>} */ (new Map()));
+  const keys = useRef(/** @type {Map<string, string>} */ (new Map()));
+  const [how, setHow] = useState(/** @type {How} */ ("plain"));
+  const [changes, setChanges] = useState(/** @type {Changes} */ (NOTHING));
   const path = `/v1/tasks/${taskId}/retry`;
-  const body = from ? { from_step: from } : {};
+  const { body, wrong } = bodyOf(how, from, changes);
+  const text = JSON.stringify(body);
   useEffect(() => {
     let isShown = true;
     setPreview(null);
+    setFailure(wrong);
+    if (wrong) return;
     send("POST", path, { ...body, dry_run: true }).then(
       ({ data }) => {
         if (!isShown) return;
@@ -46,11 +59,11 @@ export function RetryDialog({ taskId, fromStep = null, onClose }) {
     return () => {
       isShown = false;
     };
-  }, [taskId, from]);
+  }, [taskId, text, wrong?.message]);
   const start = async () => {
     setSending(true);
-    const key = keys.current.get(from) ?? randomKey();
-    keys.current.set(from, key);
+    const key = keys.current.get(text) ?? randomKey();
+    keys.current.set(text, key);
     try {
       const { data } = await send("POST", path, body, { headers: { "Idempotency-Key": key } });
       go(`/tasks/${data.task_id}`);
@@ -62,20 +75,28 @@ export function RetryDialog({ taskId, fromStep = null, onClose }) {
   return html`<${Dialog} title="Retry this task" onClose=${onClose}
     actions=${html`<button type="button" class="primary" disabled=${!preview || isSending} onClick=${start}>Start the retry</button>`}>
     <p>A retry is a new task with the same goal and plan. What is done is reused; nothing changes in this task.</p>
-    <p><label for="retry-from">Run again</label>
+    <p><label for="retry-how">How</label>
+      <select id="retry-how" value=${how} onChange=${(/** @type {any} */ event) => setHow(event.currentTarget.value)}>
+        <option value="plain">as it was</option>
+        <option value="changes">with changes</option>
+        <option value="replay">replay: with the answers that models gave, for $0</option>
+      </select></p>
+    ${how === "changes" ? html`<${ChangesForm} names=${names.current} onChange=${setChanges} />` : null}
+    ${how === "replay" ? html`<p>All steps run, and no model is asked. A step that writes gives its earlier result again.</p>` : null}
+    ${how === "replay" ? null : html`<p><label for="retry-from">Run again</label>
       <select id="retry-from" value=${from ?? ""} onChange=${(/** @type {any} */ event) => setFrom(event.currentTarget.value || null)}>
         <option value="">only what is not done</option>
         ${(names.current.length > 0 ? names.current : from ? [from] : []).map((name) => html`<option value=${name}>from ${name}</option>`)}
-      </select></p>
+      </select></p>`}
     <${Notice} error=${failure} />
     ${preview ? html`<${Preview} preview=${preview} />` : failure ? null : html`<p role="status">Asking what would run…</p>`}
-    <${CommandLines} curl=${curlOf("POST", path, body)} cli=${octollmOf("retry", taskId, ...(from ? ["--from", from] : []))} />
+    <${CommandLines} curl=${curlOf("POST", path, body)} cli=${cliOf(how, taskId, from, body)} />
   <//>`;
 }
 
 /** @param {{preview: any}} props */
 function Preview({ preview }) {
-  if (!preview.is_planned) return html`<p>The task was never planned: the retry begins with a plan, at a cost that is not known.</p>`;
+  if (!preview.is_planned) return html`<p>The retry begins with a plan, at a cost that is not known.</p>`;
   const head = ["Step", "What happens", "Used before"].map((name) => html`<${HeadCell}>${name}<//>`);
   return html`
     <p>Runs: <strong>${count(preview.runs.length, "step")}</strong>. Reused: <strong>${count(preview.reused.length, "step")}</strong>.

@@ -84,8 +84,8 @@ function Relations({ task, state }) {
   const source = task?.cache?.source_task_id;
   const schedule = task?.schedule_id;
   return html`
+    ${retryOf && html`<p>Retry of <${Link} href=${`/tasks/${encodeURIComponent(retryOf)}`}>${retryOf}<//>${state.endedAt !== null && task?.task_id ? html`: <${Link} href=${`/compare?left=${encodeURIComponent(retryOf)}&right=${encodeURIComponent(task.task_id)}`}>what differs<//>` : null}</p>`}
     ${schedule && html`<p>Started by the schedule <${Link} href=${`/schedules/${encodeURIComponent(schedule)}`}>${schedule}<//> for ${clock(task?.scheduled_at)}</p>`}
-    ${retryOf && html`<p>Retry of <${Link} href=${`/tasks/${encodeURIComponent(retryOf)}`}>${retryOf}<//></p>`}
     ${source && html`<p>The result ${state.endedAt === null ? "will be" : "is"} that of <${Link} href=${`/tasks/${encodeURIComponent(source)}`}>${source}<//> (cache: ${task?.cache.layer})</p>`}
     ${task?.trace_id && html`<p>Trace <code>${task.trace_id}</code></p>`}
   `;
