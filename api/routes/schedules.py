@@ -16,6 +16,7 @@ from api.schemas.fields import CommaList, SoughtText, TrimmedText, UtcDateTime
 from api.schemas.operation import describes
 from api.schemas.requests import MAX_PAGE, RequestSchema, read
 from api.schemas.schedules import (
+    EVENT_TYPES,
     BackfillSchema,
     ScheduleEventPageSchema,
     ScheduleEventSchema,
@@ -54,16 +55,6 @@ from orchestrator.models.task_contract import Contract
 _FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 _MAX_EVENT = 2**63 - 1
-_EVENT_TYPES = (
-    "fire.started",
-    "fire.skipped",
-    "fire.waiting",
-    "schedule.created",
-    "schedule.changed",
-    "schedule.paused",
-    "schedule.resumed",
-    "schedule.backfill",
-)
 _CONTRACT = {
     "goal": "Find the late deliveries",
     "recipe": "search-documents",
@@ -159,7 +150,7 @@ class ScheduleListQuerySchema(Schema):
 class ScheduleEventQuerySchema(Schema):
     """Which events to read: at most `limit` of these types (separated by commas) before the event `before`."""
 
-    type = CommaList(_EVENT_TYPES, load_default=None)
+    type = CommaList(EVENT_TYPES, load_default=None)
     limit = fields.Integer(load_default=50, validate=validate.Range(1, MAX_PAGE))
     before = fields.Integer(load_default=None, validate=validate.Range(1, _MAX_EVENT))
 

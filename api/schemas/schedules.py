@@ -11,6 +11,18 @@ from orchestrator.memory.schedules import ScheduleEvent, ScheduleRecord
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.schedule import Overlap
 
+EVENT_TYPES = (
+    "fire.started",
+    "fire.skipped",
+    "fire.waiting",
+    "schedule.created",
+    "schedule.changed",
+    "schedule.paused",
+    "schedule.resumed",
+    "schedule.backfill",
+)
+"""What can happen to a schedule."""
+
 
 class ScheduleSchema(ResponseSchema):
     """A schedule: its contract, its times, and what it does next.
