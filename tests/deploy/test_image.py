@@ -77,7 +77,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 def test_the_image_has_the_documentation_s_site(image: Image) -> None:
-    asked = "from api.routes.guide import SITE; print((SITE / 'how-to' / 'upgrade.html').exists(), *SITE.rglob('*.min.js'))"
+    asked = (
+        "from api.routes.guide import SITE;"
+        "print((SITE / 'how-to' / 'upgrade.html').exists(), *SITE.rglob('*.min.js'))"
+    )
 
     printed = image.run("a", "python", "-c", asked).stdout.split()
 
