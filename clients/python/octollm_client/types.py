@@ -1088,6 +1088,8 @@ RetryOptions = TypedDict(
         "from_step": "NotRequired[str | None]",
         "from": "NotRequired[str | None]",
         "set": "NotRequired[Fork | None]",
+        "replay": "NotRequired[bool | None]",
+        "live_on_miss": "NotRequired[bool | None]",
     },
 )
 """What tasks.retry also takes."""

@@ -951,6 +951,8 @@ export interface RetryOptions {
   from_step?: string | null;
   from?: string | null;
   set?: Fork | null;
+  replay?: boolean | null;
+  live_on_miss?: boolean | null;
 }
 
 /** What a retry would do; nothing was written. */
