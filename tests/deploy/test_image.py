@@ -82,7 +82,7 @@ def test_the_image_has_the_documentation_s_site(image: Image) -> None:
         "print((SITE / 'how-to' / 'upgrade.html').exists(), *SITE.rglob('*.min.js'))"
     )
 
-    printed = image.run("a", "python", "-c", asked).stdout.split()
+    printed = image.run("b", "python", "-c", asked).stdout.split()
 
     assert printed[0] == "True"
     assert len(printed) == 3
