@@ -3,6 +3,7 @@
 Under pytest-xdist each worker has its own servers, so that tests may stop, configure and flush them.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+# until the tests are collected: searching for cycles takes half of the time of importing them
+gc.disable()
 # before any module of ours: these are read when modules are imported
 os.environ["OCTOLLM_ENV_FILE"] = "none"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = "none"
@@ -85,6 +88,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slowest tests first if several workers share the tests."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
         items.sort(key=lambda item: sharing.turn_of(item.nodeid))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Leave what the collection made out of every later search for cycles: it lasts as long as the process."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
