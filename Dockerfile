@@ -10,15 +10,21 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_LINK_MODE=copy
 WORKDIR /build
 COPY deploy/image/build.lock deploy/image/requirements.lock ./
+COPY docs/requirements.lock docs.lock
 # every package has a hash: those that build, then those of the virtualenv, which only wheels may fill
 RUN python -m venv tools \
     && tools/bin/pip install --quiet --require-hashes --requirement build.lock \
     && tools/bin/uv venv --quiet --no-config --no-managed-python --python "$(command -v python)" /opt/octollm \
     && tools/bin/uv pip install --quiet --no-config --python /opt/octollm/bin/python \
         --require-hashes --only-binary :all: --requirement requirements.lock
+# Zensical, which makes the site that the API serves at /docs/guide
+RUN python -m venv docs-tools \
+    && tools/bin/uv pip install --quiet --no-config --python docs-tools/bin/python \
+        --require-hashes --only-binary :all: --requirement docs.lock
 COPY . src
 # compiled here, because the root directory of a container is read-only
-RUN tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheel ./src \
+RUN docs-tools/bin/python src/scripts/docs-site src/api/guide \
+    && tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheel ./src \
     && tools/bin/uv pip install --quiet --no-config --python /opt/octollm/bin/python --no-deps --offline wheel/*.whl \
     && tools/bin/uv pip check --quiet --no-config --python /opt/octollm/bin/python \
     && /opt/octollm/bin/python -m compileall -q -j 0 /opt/octollm/lib

@@ -107,6 +107,8 @@ for _layer in ("exact", "alias"):
     _CACHE_WRONG_HITS.labels(_layer)
 for _answer in ("same", "different", "failed"):
     _PAIRS_JUDGED.labels(_answer)
+for _outcome in ("started", "skipped", "waiting", "paused"):
+    _SCHEDULE_FIRES.labels(_outcome)
 
 
 def task_ended(status: str, priority: str, seconds: float) -> None:

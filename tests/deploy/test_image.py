@@ -76,6 +76,18 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return Image(dockerfile.build(TEXT, folder), folder)
 
 
+def test_the_image_has_the_documentation_s_site(image: Image) -> None:
+    asked = (
+        "from api.routes.guide import SITE;"
+        "print((SITE / 'how-to' / 'upgrade.html').exists(), *SITE.rglob('*.min.js'))"
+    )
+
+    printed = image.run("b", "python", "-c", asked).stdout.split()
+
+    assert printed[0] == "True"
+    assert len(printed) == 3
+
+
 def test_the_image_has_what_the_lock_names_and_no_pip(image: Image) -> None:
     listed = image.run("a", "python", "-m", "pip", "--version")
     version = image.run("a", "octollm", "--version")
