@@ -11,10 +11,9 @@ from orchestrator.models.errors import (
     ApprovalRejected,
     NeedsReplan,
     OutcomeUnknown,
-    ReplayMiss,
 )
 from orchestrator.models.execution_state import StepState
-from orchestrator.models.model_errors import NoModel
+from orchestrator.models.model_errors import NoModel, ReplayMiss
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants

@@ -44,7 +44,7 @@ OctoError
     ├── ApprovalRejected     a person rejected the step, or what they approved is not what it would do
     ├── ApprovalExpired      nobody decided in time
     ├── PatchRejected        a diff can't be parsed, or does not apply
-    ├── ReplayMiss           a replay has no answer for a request, or a write to give again
+    ├── ReplayMiss           a replay has no answer to give again (in model_errors)
     ├── Unplannable          no recipe matches the goal and no model is configured
     ├── BudgetExceeded       the rest of the task's budget is less than the call could cost
     ├── PriceUnknown         the model's price is unknown, and the client set a limit in dollars
@@ -365,12 +365,6 @@ class PatchRejected(StepError):
     """The patch can't be parsed, or does not apply to the files."""
 
     code = "patch_rejected"
-
-
-class ReplayMiss(StepError):
-    """A replay asks what was not asked before, so that there is no answer to give again."""
-
-    code = "replay_miss"
 
 
 class Unplannable(StepError):

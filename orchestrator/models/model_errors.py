@@ -19,6 +19,7 @@ ModelError               a model gave no usable answer (details.provider, detail
     └── ModelQuotaExhausted  the account has no credit left
 
 ModelBusy, a MustWait: every model is at its rate limit
+ReplayMiss, a StepError: a replay has no answer for a request, or no write to give again
 """
 
 from typing import ClassVar
@@ -30,6 +31,12 @@ class ModelBusy(MustWait):
     """Every model is at its rate limit."""
 
     code = "model_busy"
+
+
+class ReplayMiss(StepError):
+    """A replay asks what was not asked before, so that there is no answer to give again."""
+
+    code = "replay_miss"
 
 
 class ModelError(StepError):

@@ -115,21 +115,14 @@ def plan_by_model(
         _legal_plan, partial(ask, enforced=enforced_schema(actions)), check=check, prompt=prompt
     )
     plan, proposal, corrections = legal_plan(messages)
-    first = confidence = float(proposal.value["confidence"])
-    not_reconsidered = None
-    if confidence < SURE:
-        messages = extend_user_message(messages, *_doubt(proposal, confidence))
-        try:
-            second, other, more = legal_plan(messages)
-        except InvalidPlan:
-            more = MAX_CORRECTIONS
-        except StepError as failure:
-            # the legal plan in hand is better than none: the budget, or no model, allowed no second thought
-            more, not_reconsidered = 0, failure.code
-        else:
-            if float(other.value["confidence"]) >= confidence:
-                plan, proposal, confidence = second, other, float(other.value["confidence"])
+    first, not_reconsidered = float(proposal.value["confidence"]), None
+    if first < SURE:
+        messages = extend_user_message(messages, *_doubt(proposal, first))
+        second, more, not_reconsidered = _second_thought(legal_plan, messages)
         corrections += more
+        if second and float(second[1].value["confidence"]) >= first:
+            plan, proposal = second
+    confidence = float(proposal.value["confidence"])
     provenance = {
         "llm_used": True,
         "prompt": prompt.purpose,
@@ -141,6 +134,20 @@ def plan_by_model(
         **({"hints": hints_record(hints)} if hints else {}),
     }
     return replace(plan, mode="llm", provenance=provenance)
+
+
+def _second_thought(
+    legal_plan: Callable[[list[Message]], tuple[Plan, PlanProposal, int]], messages: list[Message]
+) -> tuple[tuple[Plan, PlanProposal] | None, int, str | None]:
+    """Return another legal plan, the number of corrections, and why a model could not be asked again."""
+    try:
+        plan, proposal, corrections = legal_plan(messages)
+    except InvalidPlan:
+        return None, MAX_CORRECTIONS, None
+    except StepError as failure:
+        # the legal plan in hand is better than none: the budget, or no model, allowed no second thought
+        return None, 0, failure.code
+    return (plan, proposal), corrections, None
 
 
 def _legal_plan(

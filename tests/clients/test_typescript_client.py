@@ -19,7 +19,7 @@ from tests.acceptance.plans import collect, verify, wait
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients" / "typescript"
 TSC = ROOT / "api" / "console" / "vendor" / "node_modules" / "typescript" / "bin" / "tsc"
-PAGES = (CLIENT / "README.md", ROOT / "docs" / "how-to" / "use-the-clients.md")
+PAGES = (ROOT / "clients" / "typescript" / "README.md", ROOT / "docs" / "how-to" / "use-the-clients.md")
 PLANS = {
     "collect": {"steps": [collect("a", {"n": 3})], "result": {"n": {"$from": "a", "pointer": "/values/n"}}},
     "failing": {"steps": [verify("v", 1, {"pointer": "", "equals": 2})]},

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS, Action
-from orchestrator.models.errors import ReplayMiss
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.loop import LOOP_SECONDS, runs_no_arm
+from orchestrator.models.model_errors import ReplayMiss
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.settings import Settings
 from workers.arms.base import Assignment, CancelToken

@@ -16,8 +16,9 @@ from orchestrator.llm.prompt import Part, Untrusted, trusted
 from orchestrator.memory import rounds, steps
 from orchestrator.memory.rounds import RoundRecord
 from orchestrator.memory.steps import StepOutcome
-from orchestrator.models.errors import ReplayMiss, Unplannable
+from orchestrator.models.errors import Unplannable
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.model_errors import ReplayMiss
 from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.task_contract import Budget

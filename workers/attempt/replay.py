@@ -16,7 +16,7 @@ from orchestrator.llm.request_digest import (
 )
 from orchestrator.memory import model_answers
 from orchestrator.memory.model_answers import MAX_ANSWER_BYTES, EarlierAnswer, KeptAnswer
-from orchestrator.models.errors import ReplayMiss
+from orchestrator.models.model_errors import ReplayMiss
 from orchestrator.models.model_work import Work
 from orchestrator.safety import redact
 from workers.attempt.context import AttemptContext

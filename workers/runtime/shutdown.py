@@ -4,10 +4,11 @@ import os
 import signal
 import socket
 import threading
+from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
 
 from orchestrator.observability import tracing
@@ -27,6 +28,31 @@ def connect_signals(app: Celery) -> None:
             threading.Thread(target=_end_after, args=(app, seconds), name="shutdown", daemon=True).start()
 
     worker_shutting_down.connect(begin, weak=False)
+    worker_ready.connect(_wait_for_unread, weak=False)
+
+
+def _wait_for_unread(sender: Any, **_: object) -> None:
+    """Let a stopping prefork worker wait for a child that has a message but has not said yet that it works on it.
+
+    Celery forgets such a message when it stops: AsynPool.flush takes every job that no child has accepted out of the
+    pool's cache. The child does the step all the same, but a parent with an empty cache reads no answers, the child
+    waits 30 s for its answer to be read (billiard's Worker._ensure_messages_consumed), and the parent waits for the
+    child. A job that is only queued in the parent is still forgotten: its message returns to the queue.
+    """
+    pool = sender.pool
+    flush = getattr(pool, "flush", None)
+    jobs = getattr(getattr(pool, "_pool", None), "_cache", None)
+    if flush is None or jobs is None:
+        return
+
+    def flush_all_but_unread() -> None:
+        unread = {number: job for number, job in jobs.items() if job._write_to and not job._accepted}
+        flush()
+        # a worker that only reconnects goes on reading its children's answers
+        if state.should_stop is not None:
+            jobs.update(unread)  # type: ignore[unreachable]  # the stubs know only the first value, None
+
+    pool.flush = flush_all_but_unread
 
 
 def _end_after(app: Celery, grace_seconds: float) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.chord.database import statement
 from orchestrator.memory import model_answers
-from orchestrator.models.errors import ReplayMiss
+from orchestrator.models.model_errors import ReplayMiss
 from orchestrator.models.step_result import StepResult
 from workers.attempt.context import AttemptContext, Handler
 
