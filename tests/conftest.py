@@ -3,6 +3,7 @@
 Under pytest-xdist each worker has its own servers, so that tests may stop, configure and flush them.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -31,6 +32,8 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.process.loop import Loop
 from tests import sharing
 
+# until the tests are collected: searching for cycles takes half of the time of importing them
+gc.disable()
 # Otherwise hypothesis' examples depend on which of our modules a process has imported, and on every constant in them.
 providers.is_local_module_file = lambda path: False  # type: ignore[assignment, attr-defined]  # a cached function
 # the gate: the same examples each time, derived from the test's source
@@ -38,6 +41,8 @@ settings.register_profile("gate", derandomize=True, database=None, deadline=None
 # `make fuzz` and `make check-slow`: new examples by --hypothesis-seed
 settings.register_profile("fuzz", database=None, deadline=None)
 
+# of one test in `make test`; `make fuzz` tries as many as the test says
+_GATE_EXAMPLES = 50
 _LONGEST_ID = 40
 _SECRET = "a secret of the tests, the same in each run and long enough for HS256"
 _OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JWT_SECRET")
@@ -76,15 +81,27 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark hypothesis tests as `fuzz`."""
-    if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+    """Mark hypothesis tests as `fuzz`, and limit the examples of the gate, which are the same in every run."""
+    test = getattr(item, "obj", None)
+    if getattr(test, "is_hypothesis_test", False):
         item.add_marker("fuzz")
+        stated = test._hypothesis_internal_use_settings
+        if stated.derandomize:
+            fewer = min(stated.max_examples, _GATE_EXAMPLES)
+            test._hypothesis_internal_use_settings = settings(stated, max_examples=fewer)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slowest tests first if several workers share the tests."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
         items.sort(key=lambda item: sharing.turn_of(item.nodeid))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Leave what the collection made out of every later search for cycles: it lasts as long as the process."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

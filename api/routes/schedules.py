@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
 from api.middleware import audit, body, context
-from api.middleware.auth import requires
+from api.middleware.auth import authorize, requires
 from api.middleware.idempotency import read_key
 from api.routes.task_contract import TaskRequestSchema, read_contract, require_priority_scope, screened
 from api.schemas.fields import CommaList, SoughtText, TrimmedText, UtcDateTime
@@ -243,11 +243,14 @@ def show(principal: Principal, schedule_id: str) -> Response:
 )
 @requires("task:submit")
 def change(principal: Principal, schedule_id: str) -> Response:
-    """Replace members of a schedule; new times count from now."""
+    """Replace members of a schedule; new times count from now. Needs the scope task:read too."""
+    authorize(principal, "task:read")
     members = body.read_object()
     given = read(_CHANGE, members)
     if "contract" in given:
         given["contract"] = _read_contract(principal, members)
+    else:
+        require_priority_scope(principal, _contract_of(principal, schedule_id).priority)
     return jsonify(schedule_reply(_schedules(principal).change(schedule_id, given)))
 
 
@@ -267,7 +270,8 @@ def delete(principal: Principal, schedule_id: str) -> Response:
 @describes({200: ScheduleSchema}, is_idempotent=True, audit_action="schedule.pause")
 @requires("task:submit")
 def pause(principal: Principal, schedule_id: str) -> Response:
-    """Pause a schedule; its open tasks go on. Calling twice is safe."""
+    """Pause a schedule; its open tasks go on. Calling twice is safe. Needs the scope task:read too."""
+    authorize(principal, "task:read")
     return jsonify(schedule_reply(_schedules(principal).pause(schedule_id)))
 
 
@@ -275,7 +279,11 @@ def pause(principal: Principal, schedule_id: str) -> Response:
 @describes({200: ScheduleSchema}, 409, is_idempotent=True, audit_action="schedule.resume")
 @requires("task:submit")
 def resume(principal: Principal, schedule_id: str) -> Response:
-    """End a pause: what was missed is not caught up, and the tasks have the rights of the caller's key."""
+    """End a pause: what was missed is not caught up, and the tasks have the rights of the caller's key.
+
+    Needs the scope task:read too.
+    """
+    authorize(principal, "task:read")
     require_priority_scope(principal, _contract_of(principal, schedule_id).priority)
     return jsonify(schedule_reply(_schedules(principal).resume(schedule_id)))
 

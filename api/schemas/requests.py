@@ -30,9 +30,8 @@ class RequestSchema(Schema):
     def _drop_nulls(self, members: Any, **_: Any) -> Any:
         if not isinstance(members, dict):
             return members
-        # by the names that clients use: `set`, not `set_`
-        names = {field.data_key or name for name, field in self.fields.items()}
-        return {name: value for name, value in members.items() if value is not None or name not in names}
+        known = {field.data_key or name for name, field in self.fields.items()}
+        return {name: value for name, value in members.items() if value is not None or name not in known}
 
 
 def read(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class ForkSchema(RequestSchema):
     def _limit_schemas(self, members: Any, **_: Any) -> Any:
         """Refuse too many or too large JSON Schemas before any is examined."""
         criteria = members.get("criteria") if isinstance(members, dict) else None
-        rules = [item.get("check") for item in criteria or () if isinstance(item, dict)]
+        items = criteria if isinstance(criteria, list) else []
+        rules = [item.get("check") for item in items if isinstance(item, dict)]
         if faults := together_faults(schemas_of(rules)):
             raise ValidationError(faults[0], "criteria")
         return members

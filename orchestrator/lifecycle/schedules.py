@@ -25,7 +25,7 @@ from orchestrator.models.errors import (
     TenantLimit,
 )
 from orchestrator.models.ids import is_schedule_id, new_schedule_id
-from orchestrator.models.schedule import Overlap, Timing
+from orchestrator.models.schedule import MAX_WAITING, Overlap, Timing
 from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
 
@@ -129,11 +129,16 @@ class Schedules:
     ) -> tuple[ScheduleRecord, list[datetime]]:
         """Let the times of the past that have not started a task start one, one after the other; return them.
 
-        Raises InvalidInput for a range of the future, with no time or with more than MAX_BACKFILL.
+        Raises InvalidInput for a range of the future, with no time or with more than MAX_BACKFILL, and TenantLimit if
+        more than MAX_WAITING times would wait; concurrent calls may pass that limit by their number.
         """
         schedule, times = self.times_between(schedule_id, since, until)
         with self._statement() as conn:
-            return schedule, schedules.add_backfill(conn, schedule, times, key_id=self._key_id)
+            started = schedules.started_times(conn, schedule.id, times)
+            new = [at for at in times if at not in started]
+            if new and schedule.waiting + len(new) > MAX_WAITING:
+                raise _too_many_waiting(schedule, len(new))
+            return schedule, schedules.add_backfill(conn, schedule, new, key_id=self._key_id)
 
     def backfill_preview(self, schedule_id: str, since: datetime, until: datetime) -> list[datetime]:
         """Return the times that `backfill` would start tasks for. Raises like it."""
@@ -243,6 +248,14 @@ def _require_same(changed: ScheduleRecord | None, old: ScheduleRecord) -> Schedu
             f"The schedule {old.id} fired or was changed at the same time: send the request again."
         )
     return changed
+
+
+def _too_many_waiting(schedule: ScheduleRecord, more: int) -> TenantLimit:
+    return TenantLimit(
+        f"{schedule.waiting} times of the schedule {schedule.id} wait for their turn; with these {more} they would be "
+        f"more than {MAX_WAITING}: wait until some of them have run.",
+        details={"limit": MAX_WAITING, "retry_after": _RETRY_AFTER_SECONDS},
+    )
 
 
 def _name_taken(error: IntegrityError, name: str) -> Exception:

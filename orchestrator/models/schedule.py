@@ -16,6 +16,8 @@ MAX_TZ_CHARACTERS: Final = 64
 MAX_NAME_CHARACTERS: Final = 100
 MAX_PAUSE_AFTER_FAILURES: Final = 100
 MAX_BACKFILL: Final = 100
+MAX_WAITING: Final = 1_000
+"""The most times of a schedule that wait for their turn."""
 MAX_NEXT: Final = 100
 
 

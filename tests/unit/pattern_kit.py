@@ -25,7 +25,8 @@ _CALLS: Final = frozenset(
 _ANCHORED: Final = frozenset({"match", "fullmatch"})
 # every module in a fresh process, with re.compile and its kin recorded: what was built while importing, and where
 _RECORD: Final = """
-import importlib, json, re, sys
+import gc, importlib, json, re, sys
+gc.disable()
 roots, calls, names = json.loads(sys.argv[1])
 roots = tuple(roots)
 built = []
@@ -88,10 +89,12 @@ def built_elsewhere(known: Iterable[Found]) -> set[str]:
 
 @cache
 def _files() -> Sequence[tuple[str, ast.Module]]:
+    """Return the modules that mention `re.`, parsed."""
     return [
-        (str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8")))
+        (str(path.relative_to(ROOT)), ast.parse(text))
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
+        if re.search(r"\bre\.", text := path.read_text("utf-8"))
     ]
 
 

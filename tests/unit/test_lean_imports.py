@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def test_a_worker_that_started_lean_can_call_mcp_servers() -> None:
     assert "mcp.shared._otel" in loaded
 
 
+@cache
 def _loaded(program: str) -> Sequence[str]:
     """Return the modules of a fresh process after `program`."""
     done = subprocess.run(

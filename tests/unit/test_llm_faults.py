@@ -1,24 +1,24 @@
 """For every fault of a provider, a call ends in time with an answer or with one of our errors."""
 
 import pickle
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from orchestrator.llm.error_translation import retry_after_seconds
 from orchestrator.llm.provider import FinishReason, ModelRequest
-from orchestrator.llm.transport import MAX_ANSWER_BYTES
+from orchestrator.llm.transport import MAX_ANSWER_BYTES, DeadlineTransport
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.faults import Fault
 from tests.fake_llm.server import FakeLLM, Scripted
 from tests.llm_kit import HELLO, ModelCaller, provider
+from tests.tls import make_certificate
 
 SLOW_SECONDS = 0.5
 # the outcome of each fault: single responses, then streams if they differ
@@ -169,6 +169,17 @@ def test_models_are_reached_through_the_proxy_of_the_environment(
     assert fresh.received[0].path.startswith("http://models.invalid/v1/")
 
 
+def test_tls_settings_are_shared_unless_other_certificates_are_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usual = DeadlineTransport()._tls
+    again = DeadlineTransport()._tls
+    monkeypatch.setenv("SSL_CERT_FILE", str(make_certificate(tmp_path)))
+
+    assert again is usual
+    assert DeadlineTransport()._tls is not usual
+
+
 def test_an_answer_is_never_longer_than_its_limit(fresh: FakeLLM) -> None:
     fresh.answer("x" * MAX_ANSWER_BYTES)
 
@@ -211,17 +222,6 @@ def test_an_api_key_that_a_provider_echoes_is_not_in_the_error(fresh: FakeLLM) -
 @pytest.mark.parametrize(("package", "major"), [("openai", 3), ("anthropic", 2), ("httpx2", 2)])
 def test_the_installed_sdks_have_the_expected_major_versions(package: str, major: int) -> None:
     assert int(version(package).partition(".")[0]) == major
-
-
-def test_no_process_loads_an_sdk_before_a_provider_is_built() -> None:
-    script = "import orchestrator.bootstrap, api.app, workers, sys; print(*sys.modules)"
-
-    loaded = set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.split()
-    )
-
-    assert "orchestrator.llm.model_chain" in loaded
-    assert not loaded & {"openai", "anthropic", "httpx2", "genai_prices"}
 
 
 def _end(fake: FakeLLM, name: str, fault: Fault, *, streams: bool, strict: bool) -> type[Exception] | None:

@@ -121,11 +121,12 @@ _HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("letters", [25_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("unit", _HOSTILE)
-def test_a_hostile_text_takes_bounded_time(unit: str) -> None:
-    text = unit * (100_000 // len(unit))
+def test_a_hostile_text_takes_bounded_time(unit: str, letters: int) -> None:
+    text = unit * (letters // len(unit))
 
-    assert cpu_seconds(scan, text) < 2
+    assert cpu_seconds(scan, text) < letters * 20e-6
 
 
 @pytest.mark.slow

@@ -359,7 +359,7 @@ class Schedules(AsyncGroup):
         )
 
     async def update(self, schedule_id: str, **options: Unpack[t.ScheduleChange]) -> t.Schedule:
-        """Replace members of a schedule; new times count from now."""
+        """Replace members of a schedule; new times count from now. Needs the scope task:read too."""
         return await self._call(
             Call(
                 "PATCH",
@@ -430,7 +430,7 @@ class Schedules(AsyncGroup):
         )
 
     async def pause(self, schedule_id: str, *, idempotency_key: str | None = None) -> t.Schedule:
-        """Pause a schedule; its open tasks go on. Calling twice is safe."""
+        """Pause a schedule; its open tasks go on. Calling twice is safe. Needs the scope task:read too."""
         return await self._call(
             Call(
                 "POST",
@@ -441,7 +441,10 @@ class Schedules(AsyncGroup):
         )
 
     async def resume(self, schedule_id: str, *, idempotency_key: str | None = None) -> t.Schedule:
-        """End a pause: what was missed is not caught up, and the tasks have the rights of the caller's key."""
+        """End a pause: what was missed is not caught up, and the tasks have the rights of the caller's key.
+
+        Needs the scope task:read too.
+        """
         return await self._call(
             Call(
                 "POST",

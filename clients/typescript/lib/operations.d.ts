@@ -61,7 +61,7 @@ export interface Schedules {
   create(options: T.ScheduleRequest & Once): Promise<T.Schedule>;
   /** Return a schedule. */
   get(schedule_id: string): Promise<T.Schedule>;
-  /** Replace members of a schedule; new times count from now. */
+  /** Replace members of a schedule; new times count from now. Needs the scope task:read too. */
   update(schedule_id: string, options?: T.ScheduleChange): Promise<T.Schedule>;
   /** Delete a schedule with its events. Its tasks stay, and open ones go on. */
   delete(schedule_id: string): Promise<void>;
@@ -71,7 +71,7 @@ export interface Schedules {
   events(schedule_id: string, options?: { type?: string | null; limit?: number; before?: number | null }): Promise<T.ScheduleEventPage>;
   /** Return the next times of a schedule, without their jitter, also of a paused one. */
   next(schedule_id: string, options?: { count?: number }): Promise<T.Times>;
-  /** Pause a schedule; its open tasks go on. Calling twice is safe. */
+  /** Pause a schedule; its open tasks go on. Calling twice is safe. Needs the scope task:read too. */
   pause(schedule_id: string, options?: Once): Promise<T.Schedule>;
   /** End a pause: what was missed is not caught up, and the tasks have the rights of the caller's key. */
   resume(schedule_id: string, options?: Once): Promise<T.Schedule>;

@@ -56,6 +56,20 @@ def test_a_malformed_body_is_a_problem(call: Caller, raw: bytes, status: int, co
     assert_problem(call("POST", "/v1/tasks", data=raw, content_type=JSON), status, code)
 
 
+@pytest.mark.parametrize("member", ["inputs", "model", "prompt", "criteria"])
+@pytest.mark.parametrize("value", [1, True, 1.5, [1], [[]], {"a": [1]}], ids=repr)
+def test_a_fork_of_odd_members_is_a_problem(call: Caller, member: str, value: Any) -> None:
+    path = "/v1/tasks/task_0000000000000000/retry"
+
+    assert_problem(call("POST", path, json={"set": {member: value}}), 422, "validation_error")
+
+
+def test_a_member_that_is_null_counts_as_absent_whatever_its_name_in_python(call: Caller) -> None:
+    path = "/v1/tasks/task_0000000000000000/retry"
+
+    assert_problem(call("POST", path, json={"set": None, "from": None}), 404, "resource_not_found")
+
+
 @pytest.mark.slow
 @examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

@@ -9,6 +9,7 @@ import pytest
 from api.middleware import context
 from orchestrator.auth.credential import sign_token
 from orchestrator.cli.exit_status import ExitStatus
+from orchestrator.lifecycle import schedules
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import AsCaller, Caller, Octollm
 from tests.integration.kit import TENANT, Engineer, wait_step
@@ -114,7 +115,7 @@ def test_a_contract_is_screened_before_it_is_stored(owner: Caller, engineer: Eng
     )
 
 
-def test_the_scope_for_critical_tasks_is_asked_when_a_schedule_is_made_resumed_or_triggered(
+def test_the_scope_for_critical_tasks_is_asked_when_a_schedule_is_made_changed_resumed_or_triggered(
     owner: Caller, as_caller: AsCaller
 ) -> None:
     critical = {**BODY, "contract": {**BODY["contract"], "priority": "critical"}}
@@ -123,6 +124,7 @@ def test_the_scope_for_critical_tasks_is_asked_when_a_schedule_is_made_resumed_o
 
     answers = [
         lesser("POST", "/v1/schedules", json={**critical, "name": "mine"}),
+        lesser("PATCH", path, json={"cron": "* * * * *", "tz": "UTC"}),
         lesser("POST", f"{path}/resume"),
         lesser("POST", f"{path}/trigger"),
         lesser(
@@ -130,7 +132,25 @@ def test_the_scope_for_critical_tasks_is_asked_when_a_schedule_is_made_resumed_o
         ),
     ]
 
+    assert [answer.status_code for answer in answers] == [403] * 5
+
+
+def test_a_key_that_may_only_submit_reads_no_contract_of_a_schedule(
+    owner: Caller, as_caller: AsCaller
+) -> None:
+    made = make(owner)
+    path = f"/v1/schedules/{made['schedule_id']}"
+    submitter = as_caller(TENANT, ("task:submit",))
+
+    answers = [
+        submitter("GET", path),
+        submitter("PATCH", path, json={}),
+        submitter("POST", f"{path}/pause"),
+        submitter("POST", f"{path}/resume"),
+    ]
+
     assert [answer.status_code for answer in answers] == [403] * 4
+    assert owner("GET", path).json == made
 
 
 def test_a_token_of_an_identity_provider_can_not_schedule(app: Any, settings: Settings) -> None:
@@ -254,6 +274,19 @@ def test_a_backfill_is_previewed_and_bounded_and_not_of_the_future(owner: Caller
     assert owner("GET", path).json["waiting"] == 2
     assert faults(long) == faults(future) == ["to"]
     assert faults(ancient) == ["from"]
+
+
+def test_the_times_that_wait_have_a_limit(owner: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "MAX_WAITING", 30)
+    path = f"/v1/schedules/{make(owner, cron=None, tz=None, every_seconds=3600)['schedule_id']}/backfill"
+    day, next_day = ({"from": f"2026-01-0{n}T00:00:00Z", "to": f"2026-01-0{n}T23:59:59Z"} for n in (1, 2))
+
+    answers = [owner("POST", path, json=members) for members in (day, day, next_day)]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert [len(answer.json["times"]) for answer in answers[:2]] == [24, 0]
+    assert answers[2].json["type"].endswith("tenant_limit_exceeded")
+    assert "24 times" in answers[2].json["detail"]
 
 
 def test_the_next_times_are_shown_in_both_zones(owner: Caller) -> None:

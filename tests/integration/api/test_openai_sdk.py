@@ -389,6 +389,26 @@ def test_a_key_needs_the_scope_of_what_it_does(api: Api, engine: Engine) -> None
     assert refused.value.type == "permission_error"
 
 
+def test_a_key_without_the_scope_to_read_gets_no_answer_by_repeating_or_cancelling_a_request(
+    client: OpenAI, api: Api, engine: Engine, engineer: Engineer
+) -> None:
+    asked: dict[str, Any] = {
+        "model": "octollm",
+        "input": "x",
+        "background": True,
+        "extra_body": {"octollm": PLAN},
+        "extra_headers": {"Idempotency-Key": "k"},
+    }
+    made = client.responses.create(**asked)
+    finish(engineer, made.id)
+    text = make_key(engine, scopes=("task:submit", "task:cancel"))[1]
+    with OpenAI(base_url=f"{api.url}/v1", api_key=text, max_retries=0) as other:
+        with pytest.raises(openai.PermissionDeniedError):
+            other.responses.create(**asked)
+        with pytest.raises(openai.PermissionDeniedError):
+            other.responses.cancel(made.id)
+
+
 def test_an_api_key_is_refused_where_it_must_be_exchanged(client: OpenAI) -> None:
     with pytest.raises(openai.AuthenticationError) as refused:
         client.get("/tasks", cast_to=object)
