@@ -15,11 +15,11 @@ from api.routes.guide import is_built
 from api.routes.openapi import describe
 from api.routes.system import VERSION
 from api.schemas.operation import describes, public
+from api.schemas.responses import EVENT_STREAM
 
 _EXTENSION = "octollm_openapi"
 _METHODS = ("get", "post", "put", "patch", "delete")
 _JSON = "application/json"
-_EVENTS = "text/event-stream"
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 blueprint = Blueprint("docs", __name__, template_folder="templates")
 
@@ -79,8 +79,8 @@ def curl_of(method: str, path: str, operation: Mapping[str, Any]) -> str:
         words += ["-H", '"X-API-Key: $OCTOLLM_API_KEY"']
     elif operation["security"]:
         words += ["-H", '"Authorization: Bearer $OCTOLLM_TOKEN"']
-    if _EVENTS in operation["responses"].get("200", {}).get("content", {}):
-        words += ["-N", "-H", shlex.quote(f"Accept: {_EVENTS}")]
+    if EVENT_STREAM in operation["responses"].get("200", {}).get("content", {}):
+        words += ["-N", "-H", shlex.quote(f"Accept: {EVENT_STREAM}")]
     content = operation.get("requestBody", {}).get("content", {})
     examples = content.get(_JSON, {}).get("examples", {})
     if examples:

@@ -23,7 +23,7 @@ from api.schemas.openai_request import (
 from api.schemas.openai_response import ResponseObjectSchema, response_object
 from api.schemas.operation import describes
 from api.schemas.requests import MAX_SEQ, read
-from api.schemas.responses import ResponseSchema, one_of
+from api.schemas.responses import ResponseSchema, event_stream, one_of
 from api.schemas.task_status import waiting_message
 from api.streaming import openai_stream
 from api.streaming.long_poll import wait_for_end
@@ -67,9 +67,18 @@ _EXAMPLES = {
         "octollm": {"parameters": {"query": "late delivery"}},
     },
 }
+_EVENT = {
+    "type": "object",
+    "required": ["type", "sequence_number"],
+    "properties": {
+        "type": {"type": "string"},
+        "sequence_number": {"type": "integer"},
+        "response": {"$ref": "#/components/schemas/ResponseObject"},
+    },
+}
 _CONTENT = {
     "application/json": {"schema": ResponseObjectSchema},
-    openai_stream.MEDIA_TYPE: {"schema": {"type": "string"}},
+    **event_stream(_EVENT, event={"type": "string"}),
 }
 
 blueprint = Blueprint("responses", __name__, url_prefix="/v1")

@@ -15,9 +15,11 @@ from api.middleware.task_access import find_task, find_task_after
 from api.schemas.operation import describes
 from api.schemas.requests import MAX_EVENTS, MAX_SEQ, read
 from api.schemas.responses import (
+    EVENT_STREAM,
     EventReplySchema,
     ResponseSchema,
     event_reply,
+    event_stream,
     status_field,
     task_id_field,
 )
@@ -31,9 +33,19 @@ from orchestrator.memory.tasks import TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import Forbidden, InvalidCredential
 
-SSE = "text/event-stream"
 _PING_SECONDS = 15.0
 _RETRY_MS = 1000
+# a stored event, or with `progress` a transient one
+_SENT = {
+    "anyOf": [
+        {"$ref": "#/components/schemas/EventReply"},
+        {
+            "type": "object",
+            "required": ["type", "data"],
+            "properties": {"type": {"type": "string"}, "seq": False},
+        },
+    ]
+}
 
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("stream", __name__, url_prefix="/v1/tasks")
@@ -84,7 +96,10 @@ class UpgradeRequired(HTTPException):
 @blueprint.get("/<task_id>/events", endpoint="read")
 @describes(
     {
-        200: {"application/json": {"schema": EventPageSchema}, SSE: {"schema": {"type": "string"}}},
+        200: {
+            "application/json": {"schema": EventPageSchema},
+            **event_stream(_SENT, id={"type": "string", "pattern": "^[0-9]+$"}),
+        },
         204: None,
     },
     409,
@@ -97,7 +112,7 @@ def read_events(principal: Principal, task_id: str) -> Response:
 
     409 `cursor_ahead` if the task has no event of that number: the database was restored from a backup.
     """
-    wants_stream = request.accept_mimetypes.best_match(["application/json", SSE]) == SSE
+    wants_stream = request.accept_mimetypes.best_match(["application/json", EVENT_STREAM]) == EVENT_STREAM
     given = request.args.to_dict()
     if wants_stream and "Last-Event-ID" in request.headers:
         given["after"] = request.headers["Last-Event-ID"]
@@ -170,7 +185,7 @@ def _stream(principal: Principal, task: TaskRecord, *, after: int, wants_progres
         # the only response after which an EventSource does not reconnect
         return Response(status=204)
     recheck = AccessRecheck(principal, "task:read")
-    response = Response(_server_sent(subscription, wakeup, recheck), content_type=SSE)
+    response = Response(_server_sent(subscription, wakeup, recheck), content_type=EVENT_STREAM)
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(subscription.close)
     return response

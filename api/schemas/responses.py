@@ -3,6 +3,7 @@
 A class named XSchema is the component X of the OpenAPI document: renaming one changes the published document.
 """
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from marshmallow import EXCLUDE, Schema, fields, validate
@@ -10,6 +11,8 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 from api.schemas.fields import Timestamp
 from orchestrator.memory.events import Event
 from orchestrator.models.execution_state import TaskStatus
+
+EVENT_STREAM = "text/event-stream"
 
 
 class ResponseSchema(Schema):
@@ -53,6 +56,17 @@ _EVENT = EventReplySchema()
 def event_reply(event: Event) -> dict[str, Any]:
     """Return an event in the format that pages, WebSockets and SSE share."""
     return _EVENT.to_json(event)
+
+
+def event_stream(data: Mapping[str, Any], **members: Any) -> dict[str, Any]:
+    """Return the OpenAPI content of a stream of server-sent events; `data` is the JSON Schema of each event's data.
+
+    `members` are the schemas of what each event has besides (`id`, `event`). OpenAPI 3.1 has no word for the events of
+    a stream: the schema describes one of them, as tools read it.
+    """
+    sent = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    shape = {"type": "object", "required": ["data"], "properties": {**members, "data": sent}}
+    return {EVENT_STREAM: {"schema": shape}}
 
 
 class ErrorDetailSchema(ResponseSchema):

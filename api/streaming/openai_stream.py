@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.middleware import context
 from api.schemas.openai_response import final_events, progress_event, response_object
+from api.schemas.responses import EVENT_STREAM
 from api.streaming.admission import AccessRecheck
 from api.streaming.event_buffer import Frame
 from api.streaming.hub import Subscription, TooSlow, current_hub
@@ -26,7 +27,6 @@ from orchestrator.models.errors import Forbidden, InvalidCredential
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.orchestrator import Orchestrator
 
-MEDIA_TYPE = "text/event-stream"
 _PING_SECONDS = 15.0
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ def stream(principal: Principal, task: TaskRecord, *, after: int) -> Response:
     subscription = current_hub().subscribe(task, after=min(after, last), callback=wakeup.set)
     events = _Events(context.orchestrator(), task, after=after if last < task.event_seq else min(after, last))
     recheck = AccessRecheck(principal, "task:read")
-    response = Response(_server_sent(subscription, wakeup, recheck, events), content_type=MEDIA_TYPE)
+    response = Response(_server_sent(subscription, wakeup, recheck, events), content_type=EVENT_STREAM)
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(subscription.close)
     return response

@@ -69,8 +69,32 @@ def _real_ids(client: Client) -> str:
     file_id = client.upload(b"some content", filename="notes.txt")
     client.end_of(task_id)
     approval_id, link = _asked(client)
-    ids = {"task_id": task_id, "artifact_id": file_id, "approval_id": approval_id, "link": link}
-    return "[parameters]\n" + "".join(f'"path.{name}" = "{value}"\n' for name, value in ids.items())
+    ids = {
+        "task_id": task_id,
+        "step_id": "a",
+        "artifact_id": file_id,
+        "approval_id": approval_id,
+        "link": link,
+        "schedule_id": _scheduled(client, "tried"),
+    }
+    given = "[parameters]\n" + "".join(f'"path.{name}" = "{value}"\n' for name, value in ids.items())
+    # else the others would find none
+    deleted = _scheduled(client, "deleted")
+    return (
+        f'{given}[[operations]]\ninclude-name = "DELETE /v1/schedules/{{schedule_id}}"\n'
+        f'[operations.parameters]\n"path.schedule_id" = "{deleted}"\n'
+    )
+
+
+def _scheduled(client: Client, name: str) -> str:
+    contract = {"goal": "do it", "plan": {"steps": [wait("a", 0.1)]}}
+    made = client.call(
+        "POST",
+        "/v1/schedules",
+        {"name": name, "contract": contract, "every_seconds": 86_400, "overlap": "allow"},
+    )
+    assert made.status == 201, made
+    return str(made.body["schedule_id"])
 
 
 def _asked(client: Client) -> tuple[str, str]:

@@ -1,15 +1,19 @@
 """A request becomes a contract, in either dialect, or each of its faults is reported with its field."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from marshmallow import Schema, ValidationError
 
+import api.app  # noqa: F401  # it imports every body
 from api.routes.task_contract import TaskRequestSchema, read_contract
 from api.routes.task_lists import TaskListQuerySchema
 from api.schemas.fields import UtcDateTime
-from api.schemas.requests import read
+from api.schemas.requests import RequestSchema, read
+from api.schemas.retry import RetryRequestSchema
 from orchestrator.cache.exact import key_of, key_parts
 from orchestrator.models.errors import InvalidInput
 from orchestrator.models.task_contract import Budget, Contract, Criterion, Priority
@@ -74,6 +78,28 @@ def test_null_means_absent() -> None:
 
     assert contract(**nothing) == contract()
     assert contract(budget={"max_tokens": None}) == contract()
+
+
+def test_null_means_absent_in_every_body() -> None:
+    bodies = [schema for schema in _kinds(RequestSchema) if schema.__module__.startswith("api.")]
+
+    assert {RetryRequestSchema, TaskRequestSchema} <= set(bodies)
+    for schema in bodies:
+        nothing = {field.data_key or name: None for name, field in schema().fields.items()}
+        assert _loaded(schema, nothing) == _loaded(schema, {}), schema.__name__
+
+
+def _kinds(schema: type[Schema]) -> Iterator[type[Schema]]:
+    for kind in schema.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+def _loaded(schema: type[Schema], members: dict[str, None]) -> Any:
+    try:
+        return schema().load(members)
+    except ValidationError as error:
+        return error.messages
 
 
 def test_a_criterion_is_a_text_or_a_text_with_a_check() -> None:

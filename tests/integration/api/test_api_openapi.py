@@ -15,6 +15,7 @@ from api.routes.console import HEADERS
 from api.routes.docs import curl_of
 from api.routes.openapi import describe, routes
 from api.schemas.operation import operation_of, scope_of
+from api.schemas.responses import EVENT_STREAM
 from orchestrator.auth.credential import SCOPES
 from orchestrator.models.verdict import Decision
 from tests.integration.api.conftest import AsCaller, Caller
@@ -191,6 +192,39 @@ def test_every_response_matches_its_schema(
         ("/docs", "get"),
         ("/openapi.json", "get"),
     } <= succeeded
+
+
+@pytest.mark.parametrize(
+    ("template", "asking"),
+    [
+        ("/v1/tasks/{task_id}/events", {"headers": {"Accept": EVENT_STREAM}}),
+        ("/v1/responses/{task_id}", {"query_string": {"stream": "true"}}),
+    ],
+)
+def test_each_event_of_a_stream_matches_its_schema(
+    call: Caller, engineer: Engineer, spec: dict[str, Any], template: str, asking: dict[str, Any]
+) -> None:
+    task_id = engineer.start(wait_step("a"))
+    engineer.do(task_id, "a")
+    engineer.judge(task_id, verdict(Decision.PASSED))
+    shape = spec["paths"][template]["get"]["responses"]["200"]["content"][EVENT_STREAM]["schema"]
+
+    answer = call("GET", _fill(template, task_id), **asking)
+
+    assert answer.mimetype == EVENT_STREAM
+    sent = [
+        dict(line.split(": ", 1) for line in block.splitlines())
+        for block in answer.get_data(as_text=True).split("\n\n")
+        if "data: " in block
+    ]
+    assert len(sent) >= 5
+    for event in sent:
+        _check(shape, event, spec)
+        _check(shape["properties"]["data"]["contentSchema"], json.loads(event["data"]), spec)
+
+
+def _check(shape: dict[str, Any], value: Any, spec: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator({**shape, "components": spec["components"]}).validate(value)
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
