@@ -79,7 +79,7 @@ def require_own_origin() -> None:
     if origin is None:
         return
     settings = context.orchestrator().settings
-    url = urlsplit(settings.public_url or "")
+    url = urlsplit((settings.public_url or "").lower())
     allowed = {*settings.cors_origins, *([f"{url.scheme}://{url.netloc}"] if url.netloc else [])}
     host = request.host.lower()
     if _hostname(host) in _LOOPBACK:

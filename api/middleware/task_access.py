@@ -33,19 +33,27 @@ def find_task(principal: Principal, task_id: str) -> TaskRecord:
 
 
 def find_task_after(principal: Principal, task_id: str, after: int) -> TaskRecord:
-    """Return the caller's task, whose events after number `after` the caller wants; raises as `find_task` does.
+    """Return the caller's task, whose events after number `after` the caller wants.
 
-    Raises CursorAhead if the task has no event of that number. Events are sent after their commit, so the caller has
-    it from a database that was lost: the one that was restored tells another story from some earlier number on.
+    Raises as `find_task` and `require_event` do.
     """
     task = find_task(principal, task_id)
-    if after > task.event_seq:
-        raise CursorAhead(
-            f"The last event of {task.id} is number {task.event_seq}, and you ask for those after {after}: the "
-            "database was restored from a backup. Forget what you read and read again with after=0.",
-            details={"after": after, "last": task.event_seq},
-        )
+    require_event(task, after)
     return task
+
+
+def require_event(task: TaskRecord, number: int) -> None:
+    """Raise CursorAhead if the task has no event of this number, which a caller says to have.
+
+    Events are sent after their commit, so the caller has it from a database that was lost: the one that was restored
+    tells another story from some earlier number on.
+    """
+    if number > task.event_seq:
+        raise CursorAhead(
+            f"The last event of {task.id} is number {task.event_seq}, and you ask for those after {number}: the "
+            "database was restored from a backup. Forget what you read and read again with after=0.",
+            details={"after": number, "last": task.event_seq},
+        )
 
 
 def read_status(task: TaskRecord) -> dict[str, object]:

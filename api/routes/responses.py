@@ -10,7 +10,7 @@ from api.middleware import body, context, openai_error
 from api.middleware.auth import authorize, requires
 from api.middleware.idempotency import HEADER, read_retried
 from api.middleware.problem import StillRunning
-from api.middleware.task_access import find_task
+from api.middleware.task_access import find_task, require_event
 from api.routes.tasks import MAX_WAIT_SECONDS, submit_task
 from api.schemas.openai_request import (
     MODEL,
@@ -161,7 +161,7 @@ def create(principal: Principal) -> Response:
 
 
 @blueprint.get("/responses/<task_id>")
-@describes({200: _CONTENT}, 400, query=RetrieveQuerySchema)
+@describes({200: _CONTENT}, 400, 409, query=RetrieveQuerySchema)
 @requires("task:read", takes_keys=True)
 def retrieve(principal: Principal, task_id: str) -> Response:
     """Return a task as a response, or with `stream` its events after `starting_after`.
@@ -172,6 +172,9 @@ def retrieve(principal: Principal, task_id: str) -> Response:
     query = read(_QUERY, request.args)
     task = find_task(principal, task_id)
     if query["stream"]:
+        # the events of an end are numbered on
+        if not TaskStatus(task.status).is_final():
+            require_event(task, query["starting_after"])
         return openai_stream.stream(principal, task, after=query["starting_after"])
     return _reply(task)
 

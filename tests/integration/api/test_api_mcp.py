@@ -40,7 +40,7 @@ NOBODY = "task_0000000000000000"
 def public(settings: Settings) -> Iterator[Flask]:
     """An app with a name on the internet, which lets the pages of another one call it."""
     app = create_app(
-        replace(settings, cors_origins=("https://app.example.com",), public_url="https://octo.example.com")
+        replace(settings, cors_origins=("https://app.example.com",), public_url="https://Octo.example.com")
     )
     yield app
     hub_of(app).stop()

@@ -115,6 +115,19 @@ def test_a_stream_has_each_event_once_and_goes_on_after_any_of_them(
         assert [event.sequence_number for event in rest] == list(range(number + 1, last + 7))
 
 
+def test_an_event_that_an_open_task_does_not_have_is_refused(client: OpenAI, engineer: Engineer) -> None:
+    """The caller has it from a database that was lost; it would miss events without a word."""
+    created = client.responses.create(
+        model="octollm", input="Wait a little", background=True, extra_body={"octollm": PLAN}
+    )
+    last = engineer.task(created.id).event_seq
+
+    with pytest.raises(openai.ConflictError) as refused:
+        client.responses.retrieve(created.id, stream=True, starting_after=last + 1)
+
+    assert refused.value.code == "cursor_ahead"
+
+
 def test_the_sdk_s_own_helper_follows_a_stream_and_parses_the_answer(
     client: OpenAI, engineer: Engineer, event_writer: EventWriter
 ) -> None:
