@@ -1,6 +1,6 @@
 """Our workers with a retriever that can block the interpreter, or a child that can hold its message, on request.
 
-Run it with celery -A.
+Run it with celery -A; never import it in a test, whose process would have this retriever from then on.
 """
 
 import ctypes

@@ -103,7 +103,7 @@ def test_rule_20_only_postgres_clock_is_compared_between_processes() -> None:
     package = Path(orchestrator.__file__).parent
     calls = [
         f"{path.relative_to(package)}:{node.lineno}"
-        for folder in ("store", "lifecycle", "queue")
+        for folder in ("memory", "lifecycle", "queue")
         for path in (package / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}

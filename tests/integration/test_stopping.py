@@ -13,7 +13,6 @@ from pathlib import Path
 import redis
 
 from orchestrator.queue import canvas
-from tests.integration import stuck_app
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
 from workers.tasks import app
@@ -37,7 +36,7 @@ GRACE_SECONDS = 6
 @contextmanager
 def worker_that_holds(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker with one child, which holds its message until the file `go` exists."""
-    environ = {**os.environ, "GRACE_SECONDS": str(GRACE_SECONDS), stuck_app.HELD_MESSAGE: str(folder)}
+    environ = {**os.environ, "GRACE_SECONDS": str(GRACE_SECONDS), "OCTOLLM_HELD_MESSAGE": str(folder)}
     with (
         (folder / "log").open("wb") as output,
         subprocess.Popen(
