@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from itertools import islice
 from typing import Any, Final, TextIO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 
@@ -43,6 +43,8 @@ _MAX_ITEMS = 100
 # scanned beyond a cut, so that a secret across the cut is still found
 _MARGIN = 256
 _MASK: Final = "[redacted]"
+# read by OpenTelemetry's exporter: name=value, separated by commas, with percent-encoding
+_COLLECTOR_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 # masking shorter secrets would also mask ordinary words
 _SHORTEST_SECRET = 6
 _MAX_DEPTH = 6
@@ -124,11 +126,13 @@ def _shared_processors(service: str, secrets: tuple[str, ...]) -> list[Callable[
 
 
 def _secret_values(settings: Settings) -> tuple[str, ...]:
-    """Return the texts that must never be logged: the values of secret settings, and the passwords in their URLs."""
+    """Return what must never be logged: secret settings, passwords in their URLs, a trace collector's keys."""
     values = [getattr(settings, field.name) for field in fields(settings) if field.metadata.get("secret")]
     texts = [value for value in values if isinstance(value, str)]
     passwords = [urlsplit(text).password or "" for text in texts if "://" in text]
-    return tuple(text for text in (*texts, *passwords) if len(text) >= _SHORTEST_SECRET)
+    headers = [part for name in _COLLECTOR_HEADERS for part in os.environ.get(name, "").split(",")]
+    keys = [unquote(part.partition("=")[2].strip()) for part in headers]
+    return tuple(text for text in (*texts, *passwords, *keys) if len(text) >= _SHORTEST_SECRET)
 
 
 def _renderer(settings: Settings, stream: TextIO) -> Callable[[Any, str, Event], str | bytes]:

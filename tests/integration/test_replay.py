@@ -110,10 +110,8 @@ def test_a_replay_gives_the_same_result_for_nothing_when_the_provider_is_gone(st
     told = engineer.ask(
         "SELECT payload FROM traces WHERE task_id = %(id)s AND kind = 'model' ORDER BY id", id=again
     )
-    assert [(row["payload"]["step"], row["payload"]["replayed"]) for row in told] == [
-        ("w", True),
-        ("$judge", True),
-    ]
+    replayed = [(row["payload"]["step"], row["payload"]["replayed"]) for row in told]
+    assert replayed == [("w", True), ("$judge", True)]
 
 
 def test_a_replay_of_a_replay_finds_the_first_answers(stack: Stack) -> None:

@@ -145,6 +145,18 @@ def test_secret_settings_are_masked_everywhere(output: Output) -> None:
     assert text.count("[redacted]") == 3
 
 
+def test_the_key_of_a_collector_is_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=blue%20whale, x-honeycomb=hcaik 01k2")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Basic%20ZGVlcC1zZWE=")
+    output = Output()
+    log.configure(_settings(tmp_path), service="api", stream=output)
+
+    structlog.get_logger().error("refused", by="blue whale", said="hcaik 01k2, Basic ZGVlcC1zZWE=")
+
+    [line] = output.lines()
+    assert (line["by"], line["said"]) == ("[redacted]", "[redacted], [redacted]")
+
+
 def test_personal_data_and_foreign_secrets_are_masked(output: Output) -> None:
     try:
         raise ValueError("no user jane.roe@example.org")

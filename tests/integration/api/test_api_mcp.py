@@ -120,17 +120,10 @@ def test_an_approval_is_shown_with_its_task_and_decided_by_its_hash(call: Caller
     task_id = engineer.start(wait_step("a", approval={"ask": "May it wait?"}))
     shown = use(call, "get_task", task_id=task_id)
     [asked] = shown["approvals"]
+    approve = {"approval_id": asked["approval_id"], "decision": "approve"}
 
-    stale = refused(
-        call, "decide_approval", approval_id=asked["approval_id"], decision="approve", proposal_hash="0" * 64
-    )
-    decided = use(
-        call,
-        "decide_approval",
-        approval_id=asked["approval_id"],
-        decision="approve",
-        proposal_hash=asked["proposal_hash"],
-    )
+    stale = refused(call, "decide_approval", **approve, proposal_hash="0" * 64)
+    decided = use(call, "decide_approval", **approve, proposal_hash=asked["proposal_hash"])
 
     assert "waiting for approval" in shown["message"]
     assert asked["proposal"]["inputs"] == {"seconds": 0}
