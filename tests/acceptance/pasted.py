@@ -80,7 +80,15 @@ def _names(test: str, page: str) -> bool:
 def environ(home: Path) -> dict[str, str]:
     """Return the environment of a shell that finds this Python's `octollm`, and its stack in `home`."""
     binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "OCTOLLM_HOME": str(home), "PATH": binaries, "PROMETHEUS_MULTIPROC_DIR": ""}
+    # other tests of the session may have named their own servers
+    servers = {"DATABASE_URL": "", "REDIS_URL": ""}
+    return {
+        **os.environ,
+        **servers,
+        "OCTOLLM_HOME": str(home),
+        "PATH": binaries,
+        "PROMETHEUS_MULTIPROC_DIR": "",
+    }
 
 
 def paste(script: str, *, url: str, home: Path, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
