@@ -5,7 +5,7 @@ from base64 import b64encode
 from functools import lru_cache
 from pathlib import Path
 
-from flask import Blueprint, Response, redirect, send_from_directory
+from flask import Blueprint, Response, make_response, redirect, send_from_directory
 from werkzeug.exceptions import NotFound
 
 from api.routes.console import HEADERS
@@ -31,7 +31,7 @@ blueprint = Blueprint("guide", __name__, url_prefix="/docs/guide")
 @public
 def root() -> Response:
     """Lead to the address below which the pages' relative links work."""
-    return redirect("/docs/guide/", code=308)  # type: ignore[return-value]  # werkzeug's class, which Flask converts
+    return make_response(redirect("/docs/guide/", code=308))
 
 
 @blueprint.get("/")
