@@ -163,6 +163,6 @@ COMPILE = uv pip compile --quiet --no-config --universal --generate-hashes --pyt
 	--custom-compile-command 'make lock'
 
 clean: ## remove the virtualenv, caches and the private servers' state
-	@rm -rf $(VENV) .octollm .conformance .coverage .coverage.* htmlcov build dist *.egg-info \
+	@rm -rf $(VENV) $(GUIDE) .octollm .conformance .coverage .coverage.* htmlcov build dist *.egg-info \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache sbom.cdx.json
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
