@@ -10,7 +10,7 @@ from marshmallow import EXCLUDE
 
 from api.middleware import audit, body, context
 from api.middleware.auth import authorize, requires
-from api.middleware.idempotency import read_key
+from api.middleware.idempotency import HEADER, read_key
 from api.routes.schedule_request import (
     BACKFILL_EXAMPLES,
     DEFAULTS,
@@ -161,7 +161,7 @@ def resume(principal: Principal, schedule_id: str) -> Response:
 @describes(
     {200: ScheduleEventSchema, 202: ScheduleEventSchema},
     422,
-    headers={"Idempotency-Key": "A trigger with the same key does nothing and gets the first one's event."},
+    headers={HEADER: "A trigger with the same key does nothing and gets the first one's event."},
     audit_action="schedule.trigger",
 )
 @requires("task:submit")
