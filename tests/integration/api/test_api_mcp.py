@@ -54,7 +54,7 @@ def send(call: Caller, message: Any, **headers: str) -> TestResponse:
 
 
 def ask(call: Caller, method: str, **params: Any) -> Any:
-    """Send a request of the older era, and return its result."""
+    """Send a request of the versions before 2026-07-28, and return its result."""
     answer = send(call, {"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
     assert (answer.status_code, answer.json["id"]) == (200, 1), answer.json
     return answer.json["result"]
