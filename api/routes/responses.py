@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from api.middleware import body, context, openai_error
+from api.middleware import audit, body, context, openai_error
 from api.middleware.auth import authorize, requires
 from api.middleware.idempotency import REPEATABLE, read_retried
 from api.middleware.problem import StillRunning
@@ -214,13 +214,17 @@ def _submit_once(principal: Principal, asked: AskedResponse, once: IdempotencyKe
 
 
 def _store(principal: Principal, asked: AskedResponse) -> None:
-    """Store the files that came with a request; storing one again changes nothing."""
+    """Store the files that came with a request, each with an entry in the audit log, unless it is done already."""
     orchestrator = context.orchestrator()
     if any(len(file.content) > orchestrator.settings.max_file_bytes for file in asked.files):
         raise InvalidInput.at("input", f"a file has more than {orchestrator.settings.max_file_bytes} bytes")
-    for file in asked.files:
+    while asked.files:
         with transaction(orchestrator.engine) as conn:
-            file.store(conn, principal.tenant, max_bytes=orchestrator.settings.tenant_max_stored_bytes)
+            stored = asked.files[0].store(
+                conn, principal.tenant, max_bytes=orchestrator.settings.tenant_max_stored_bytes
+            )
+        del asked.files[0]
+        audit.record_action("file.upload", target=stored.sha256)
 
 
 def _reply(task: TaskRecord) -> Response:
