@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from octollm_client import AsyncClient, Client
+from octollm_client import AsyncClient, Client, TaskFailed
 
 URL = "http://127.0.0.1:1"
 
@@ -35,6 +35,13 @@ def test_both_clients_have_the_same_methods_with_the_same_text_and_types() -> No
 
     assert len(sync) > 60
     assert other == sync
+
+
+def test_a_failed_task_has_the_code_of_its_error_not_the_kind() -> None:
+    """The TypeScript client says the same."""
+    error = {"type": "execution_failed", "code": "tool_failed", "message": "it failed"}
+
+    assert TaskFailed({"task_id": "task_1", "status": "failed", "error": error}).code == "tool_failed"
 
 
 def _interrupt(request: httpx2.Request) -> httpx2.Response:
