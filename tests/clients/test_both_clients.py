@@ -4,12 +4,13 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 
 from octollm_client import AsyncClient, Client, TaskFailed
+from octollm_client.types import Status
 
 URL = "http://127.0.0.1:1"
 
@@ -40,8 +41,9 @@ def test_both_clients_have_the_same_methods_with_the_same_text_and_types() -> No
 def test_a_failed_task_has_the_code_of_its_error_not_the_kind() -> None:
     """The TypeScript client says the same."""
     error = {"type": "execution_failed", "code": "tool_failed", "message": "it failed"}
+    task = cast("Status", {"task_id": "task_1", "status": "failed", "error": error})
 
-    assert TaskFailed({"task_id": "task_1", "status": "failed", "error": error}).code == "tool_failed"
+    assert TaskFailed(task).code == "tool_failed"
 
 
 def _interrupt(request: httpx2.Request) -> httpx2.Response:
