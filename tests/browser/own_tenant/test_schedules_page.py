@@ -81,7 +81,10 @@ def test_a_fault_that_has_passed_is_no_longer_shown(page: Page, client: Client, 
     page.goto(path)
     expect(page.get_by_role("heading", name="by the hour")).to_be_visible()
 
-    page.route(f"**/v1{path}", lambda route: route.fulfill(status=503, json={"message": "not now"}))
+    page.route(
+        f"**/v1{path}",
+        lambda route: route.fulfill(status=503, json={"code": "queue_full", "message": "not now"}),
+    )
     expect(page.get_by_role("alert")).to_contain_text("not now")
     page.unroute(f"**/v1{path}")
 
