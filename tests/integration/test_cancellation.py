@@ -51,7 +51,7 @@ def test_the_end_of_a_task_stops_its_own_attempts_only(
         working(engineer, leases, listener) as (ended, token),
         working(engineer, leases, listener) as (_, other),
     ):
-        wait_until(lambda: listeners(redis_url) == before + 1, 20, "one subscription of the process")
+        wait_until(lambda: listeners(redis_url) == before + 1, 5, "one subscription of the process")
 
         cancel.cancel(engineer.engine, tenant=TENANT, task_id=ended)
         Hints(redis_url).stop(ended)

@@ -1,6 +1,8 @@
 """For every fault of a provider, a call ends in time with an answer or with one of our errors."""
 
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -222,6 +224,17 @@ def test_an_api_key_that_a_provider_echoes_is_not_in_the_error(fresh: FakeLLM) -
 @pytest.mark.parametrize(("package", "major"), [("openai", 3), ("anthropic", 2), ("httpx2", 2)])
 def test_the_installed_sdks_have_the_expected_major_versions(package: str, major: int) -> None:
     assert int(version(package).partition(".")[0]) == major
+
+
+def test_no_process_loads_an_sdk_before_a_provider_is_built() -> None:
+    script = "import orchestrator.bootstrap, api.app, workers, sys; print(*sys.modules)"
+
+    loaded = set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.split()
+    )
+
+    assert "orchestrator.llm.model_chain" in loaded
+    assert not loaded & {"openai", "anthropic", "httpx2", "genai_prices"}
 
 
 def _end(fake: FakeLLM, name: str, fault: Fault, *, streams: bool, strict: bool) -> type[Exception] | None:
