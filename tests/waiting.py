@@ -1,7 +1,8 @@
-"""Waits for a condition in other processes instead of sleeping for a fixed time."""
+"""Waits for a condition in other processes instead of sleeping for a fixed time, and measures how long work takes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Found = TypeVar("Found")
@@ -18,3 +19,11 @@ def wait_until(predicate: Callable[[], Found], timeout: float, what: str, *, eve
             raise AssertionError(f"waited {timeout:g} s in vain for {what}; last answer: {answer!r}")
         time.sleep(every)
     return answer
+
+
+@contextmanager
+def timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    """Write to `seconds` how many of them the block takes, as `what`."""
+    began = time.monotonic()
+    yield
+    seconds[what] = time.monotonic() - began

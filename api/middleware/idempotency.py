@@ -45,17 +45,17 @@ def named_key(key: object, members: Mapping[str, Any], *, place: str = "idempote
     return IdempotencyKey(f"key:{key}", _digest(members), KEY_SECONDS)
 
 
-def read_retried(members: Mapping[str, Any], *, key_id: str, door: str) -> tuple[IdempotencyKey, bool]:
+def read_retried(members: Mapping[str, Any], *, key_id: str) -> tuple[IdempotencyKey, bool]:
     """Return the name of a submission by a client that names none, and whether it says that it sends it again.
 
     OpenAI's SDKs repeat a POST after a timeout, a 409 or a 5xx without a key; the header X-Stainless-Retry-Count alone
-    tells a repeated request from a new one with the same body. `door` tells apart the doors of one API key.
+    tells a repeated request from a new one with the same body.
     """
     if (named := read_key(members)) is not None:
         return named, True
     sha256 = _digest(members)
     is_retry = request.headers.get("X-Stainless-Retry-Count", "0") != "0"
-    return IdempotencyKey(f"{door}:{key_id}:{sha256}", sha256, REQUEST_SECONDS), is_retry
+    return IdempotencyKey(f"responses:{key_id}:{sha256}", sha256, REQUEST_SECONDS), is_retry
 
 
 def _digest(members: Mapping[str, Any]) -> str:

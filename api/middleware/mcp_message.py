@@ -1,7 +1,7 @@
 """Reads MCP's JSON-RPC messages and checks them against their HTTP headers; builds answers and errors.
 
-Two eras are spoken, both without sessions: 2026-07-28, in which each request says its version in `_meta` and repeats
-method and name in headers, and the versions before it that begin with `initialize`.
+Reads two kinds of versions, both without sessions: 2026-07-28, in which each request has its version in `_meta` and
+repeats method and name in headers, and the versions before it, which begin with `initialize`.
 """
 
 import base64
@@ -9,13 +9,12 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Response, jsonify, request
 
-from api.middleware import body, context
+from api.middleware import body
 from api.middleware.problem import MalformedBody
-from orchestrator.models.errors import Forbidden, InvalidInput
+from orchestrator.models.errors import InvalidInput
 
 MODERN = "2026-07-28"
 HANDSHAKE = ("2025-11-25", "2025-06-18")
@@ -27,7 +26,6 @@ _META = "io.modelcontextprotocol/"
 _VERSION, _CAPABILITIES = _META + "protocolVersion", _META + "clientCapabilities"
 # method -> the member of its params that Mcp-Name repeats
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BASE64_HEAD, _BASE64_TAIL = "=?base64?", "?="
 
 
@@ -69,28 +67,6 @@ class Message:
         return jsonify(jsonrpc="2.0", id=self.id, result={**result, **extra})
 
 
-def require_own_origin() -> None:
-    """Raise Forbidden for a page of another origin, which a browser names in the header Origin.
-
-    Allowed are CORS_ORIGINS, the origin of PUBLIC_URL, and this host under a loopback name. Any other name of this host
-    may be one that a hostile page's domain was pointed at (DNS rebinding).
-    """
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return
-    settings = context.orchestrator().settings
-    url = urlsplit((settings.public_url or "").lower())
-    allowed = {*settings.cors_origins, *([f"{url.scheme}://{url.netloc}"] if url.netloc else [])}
-    host = request.host.lower()
-    if _hostname(host) in _LOOPBACK:
-        allowed |= {f"http://{host}", f"https://{host}"}
-    if origin.lower() not in allowed:
-        raise Forbidden(
-            "Pages of this origin may not call the MCP endpoint; CORS_ORIGINS lists those that may.",
-            details={"reason": "origin"},
-        )
-
-
 def read_message() -> Message:
     """Return the request's message. Raises Rejected for anything but one valid message (a batch is none).
 
@@ -118,19 +94,17 @@ def read_message() -> Message:
     if is_modern:
         _check_envelope(message, meta, header)
     elif header is not None and header not in HANDSHAKE and method != "initialize":
-        raise message.reject(
-            UNSUPPORTED_VERSION,
-            f"Unsupported protocol version; supported: {', '.join((MODERN, *HANDSHAKE))}.",
-            data={"supported": [MODERN, *HANDSHAKE], "requested": header[:64]},
-        )
+        raise _unsupported(message, header)
     return message
 
 
-def _hostname(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+def _unsupported(message: Message, version: str) -> Rejected:
+    supported = [MODERN, *HANDSHAKE]
+    return message.reject(
+        UNSUPPORTED_VERSION,
+        f"Unsupported protocol version; supported: {', '.join(supported)}.",
+        data={"supported": supported, "requested": version[:64]},
+    )
 
 
 def _check_envelope(message: Message, meta: Any, header: str | None) -> None:
@@ -154,11 +128,7 @@ def _check_envelope(message: Message, meta: Any, header: str | None) -> None:
     if named is not None and _decoded(request.headers.get("Mcp-Name")) != named:
         raise message.reject(HEADER_MISMATCH, "Mcp-Name differs from the name in the message's params.")
     if version != MODERN:
-        raise message.reject(
-            UNSUPPORTED_VERSION,
-            f"Unsupported protocol version; supported: {', '.join((MODERN, *HANDSHAKE))}.",
-            data={"supported": [MODERN, *HANDSHAKE], "requested": str(version)[:64]},
-        )
+        raise _unsupported(message, str(version))
 
 
 def _decoded(header: str | None) -> str | None:

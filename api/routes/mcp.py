@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 
 from api.middleware import audit
 from api.middleware.auth import requires
+from api.middleware.cors import require_allowed_origin
 from api.middleware.mcp_message import (
     HANDSHAKE,
     INVALID_PARAMS,
@@ -15,7 +16,6 @@ from api.middleware.mcp_message import (
     Message,
     Rejected,
     read_message,
-    require_own_origin,
 )
 from api.routes.mcp_tools import TOOLS
 from api.routes.system import VERSION
@@ -57,7 +57,7 @@ _EXAMPLES = {
 }
 
 blueprint = Blueprint("mcp", __name__)
-blueprint.before_request(require_own_origin)
+blueprint.before_request(require_allowed_origin)
 
 
 @blueprint.post("/mcp")

@@ -6,9 +6,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from api.middleware import body, context, openai_error
+from api.middleware import audit, body, context, openai_error
 from api.middleware.auth import authorize, requires
-from api.middleware.idempotency import HEADER, read_retried
+from api.middleware.idempotency import REPEATABLE, read_retried
 from api.middleware.problem import StillRunning
 from api.middleware.task_access import find_task, require_event
 from api.routes.tasks import MAX_WAIT_SECONDS, submit_task
@@ -38,7 +38,6 @@ from orchestrator.models.errors import InvalidInput, InvalidOperation
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.planner.recipes import recipes
 
-_DOOR = "responses"
 # a name is taken anew so often; more requests with one body at the same time get one response
 _NEW_NAMES = 3
 _EXAMPLES = {
@@ -129,7 +128,7 @@ def list_models(_principal: Principal) -> Response:
     409,
     504,
     body=ResponseRequestSchema,
-    headers={HEADER: "A second request with the same key and body gets the first one's response."},
+    headers=REPEATABLE,
     examples=_EXAMPLES,
     audit_action="task.submit",
 )
@@ -195,7 +194,7 @@ def cancel(principal: Principal, task_id: str) -> Response:
 
 def _submit(principal: Principal, members: dict[str, Any], asked: AskedResponse) -> str:
     """Return the id of the task that a request asks for, or of the one that it asked for before, if it is repeated."""
-    once, is_retry = read_retried(members, key_id=principal.key_id, door=_DOOR)
+    once, is_retry = read_retried(members, key_id=principal.key_id)
     task = _submit_once(principal, asked, once)
     for _ in range(_NEW_NAMES):
         if is_retry or not task.is_replay:
@@ -215,13 +214,17 @@ def _submit_once(principal: Principal, asked: AskedResponse, once: IdempotencyKe
 
 
 def _store(principal: Principal, asked: AskedResponse) -> None:
-    """Store the files that came with a request; storing one again changes nothing."""
+    """Store the files that came with a request, each with an entry in the audit log, unless it is done already."""
     orchestrator = context.orchestrator()
     if any(len(file.content) > orchestrator.settings.max_file_bytes for file in asked.files):
         raise InvalidInput.at("input", f"a file has more than {orchestrator.settings.max_file_bytes} bytes")
-    for file in asked.files:
+    while asked.files:
         with transaction(orchestrator.engine) as conn:
-            file.store(conn, principal.tenant, max_bytes=orchestrator.settings.tenant_max_stored_bytes)
+            stored = asked.files[0].store(
+                conn, principal.tenant, max_bytes=orchestrator.settings.tenant_max_stored_bytes
+            )
+        del asked.files[0]
+        audit.record_action("file.upload", target=stored.sha256)
 
 
 def _reply(task: TaskRecord) -> Response:

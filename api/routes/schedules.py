@@ -1,22 +1,31 @@
 """The endpoints of /v1/schedules: contracts that are submitted again and again."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, jsonify, request
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import EXCLUDE
 
 from api.middleware import audit, body, context
 from api.middleware.auth import authorize, requires
-from api.middleware.idempotency import read_key
-from api.routes.task_contract import TaskRequestSchema, read_contract, require_priority_scope, screened
-from api.schemas.fields import CommaList, SoughtText, TrimmedText, UtcDateTime
+from api.middleware.idempotency import HEADER, read_key
+from api.routes.schedule_request import (
+    BACKFILL_EXAMPLES,
+    DEFAULTS,
+    EXAMPLES,
+    BackfillRequestSchema,
+    NextQuerySchema,
+    ScheduleChangeSchema,
+    ScheduleEventQuerySchema,
+    ScheduleListQuerySchema,
+    ScheduleRequestSchema,
+)
+from api.routes.task_contract import read_contract, require_priority_scope, screened
 from api.schemas.operation import describes
-from api.schemas.requests import MAX_PAGE, RequestSchema, read
+from api.schemas.requests import read
 from api.schemas.schedules import (
-    EVENT_TYPES,
     BackfillSchema,
     ScheduleEventPageSchema,
     ScheduleEventSchema,
@@ -35,157 +44,17 @@ from orchestrator.memory.schedules import ScheduleRecord
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import NotFound
-from orchestrator.models.ids import is_schedule_id
-from orchestrator.models.schedule import (
-    DEFAULT_CATCHUP_SECONDS,
-    MAX_CATCHUP_SECONDS,
-    MAX_CRON_CHARACTERS,
-    MAX_EVERY_SECONDS,
-    MAX_JITTER_SECONDS,
-    MAX_NAME_CHARACTERS,
-    MAX_NEXT,
-    MAX_PAUSE_AFTER_FAILURES,
-    MAX_TZ_CHARACTERS,
-    MIN_CATCHUP_SECONDS,
-    MIN_EVERY_SECONDS,
-    Overlap,
-)
 from orchestrator.models.task_contract import Contract
-
-_FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
-_LAST_TIME = datetime(2200, 1, 1, tzinfo=UTC)
-_MAX_EVENT = 2**63 - 1
-_CONTRACT = {
-    "goal": "Find the late deliveries",
-    "recipe": "search-documents",
-    "parameters": {"query": "late delivery"},
-    "context": "After a late delivery half of the price is paid back.",
-}
-_EXAMPLES = {
-    "on working days": {
-        "name": "late deliveries",
-        "contract": _CONTRACT,
-        "cron": "30 6 * * 1-5",
-        "tz": "Europe/Berlin",
-    },
-    "every hour, one after the other": {
-        "name": "late deliveries by the hour",
-        "contract": _CONTRACT,
-        "every_seconds": 3600,
-        "overlap": "queue_one",
-        "jitter_seconds": 120,
-        "pause_after_failures": 3,
-    },
-}
-_BACKFILL_EXAMPLES = {
-    "what an afternoon lacks": {"from": "2026-11-02T12:00:00Z", "to": "2026-11-02T18:00:00Z", "dry_run": True}
-}
 
 blueprint = Blueprint("schedules", __name__, url_prefix="/v1/schedules")
 
-
-def _require_near(moment: datetime) -> None:
-    """Refuse times for which calendars and time zones can't be computed."""
-    if not _FIRST_TIME <= moment <= _LAST_TIME:
-        raise ValidationError("Must be from 2000 to 2200.")
-
-
-def _require_printable(text: str) -> None:
-    if not text.isprintable():
-        raise ValidationError("Must not contain control characters.")
-
-
-def _require_cursor(cursor: str) -> None:
-    if not is_schedule_id(cursor):
-        raise ValidationError("Not a cursor of this list.")
-
-
-class ScheduleChangeSchema(RequestSchema):
-    """The members of a schedule to replace. `cron` (with `tz`) or `every_seconds` replaces the other.
-
-    The changed schedule has the rights of the caller's key.
-    """
-
-    name = TrimmedText(validate=[validate.Length(1, MAX_NAME_CHARACTERS), _require_printable])
-    contract = fields.Nested(TaskRequestSchema)
-    cron = TrimmedText(
-        validate=validate.Length(1, MAX_CRON_CHARACTERS),
-        metadata={"description": "Minute, hour, day of the month, month, day of the week, in `tz`."},
-    )
-    tz = fields.String(validate=validate.Length(1, MAX_TZ_CHARACTERS))
-    every_seconds = fields.Integer(strict=True, validate=validate.Range(MIN_EVERY_SECONDS, MAX_EVERY_SECONDS))
-    jitter_seconds = fields.Integer(strict=True, validate=validate.Range(0, MAX_JITTER_SECONDS))
-    starts_at = UtcDateTime(format="iso", validate=_require_near)
-    ends_at = UtcDateTime(format="iso", validate=_require_near)
-    overlap = fields.String(validate=validate.OneOf([overlap.value for overlap in Overlap]))
-    catchup_window_seconds = fields.Integer(
-        attribute="catchup_seconds",
-        strict=True,
-        validate=validate.Range(MIN_CATCHUP_SECONDS, MAX_CATCHUP_SECONDS),
-    )
-    pause_after_failures = fields.Integer(strict=True, validate=validate.Range(1, MAX_PAUSE_AFTER_FAILURES))
-
-
-class ScheduleRequestSchema(ScheduleChangeSchema):
-    """A new schedule: a name, the contract of its tasks (the body of POST /v1/tasks), and when they start.
-
-    Give `cron` and `tz`, or `every_seconds`, which count from `starts_at`, else from now. While an earlier task of the
-    schedule is open, `overlap` decides. A time that passed while nothing ran is caught up if it is at most
-    `catchup_window_seconds` old, only the newest one. After `pause_after_failures` failed tasks in a row it pauses.
-    """
-
-    name = TrimmedText(required=True, validate=[validate.Length(1, MAX_NAME_CHARACTERS), _require_printable])
-    contract = fields.Nested(TaskRequestSchema, required=True)
-    paused = fields.Boolean(load_default=False)
-
-
-class ScheduleListQuerySchema(Schema):
-    """Which schedules to list; the cursor is the previous page's `next_cursor`. A name finds the one that has it."""
-
-    name = SoughtText(load_default=None, max_characters=MAX_NAME_CHARACTERS)
-    limit = fields.Integer(load_default=50, validate=validate.Range(1, MAX_PAGE))
-    cursor = fields.String(load_default=None, validate=_require_cursor)
-
-
-class ScheduleEventQuerySchema(Schema):
-    """Which events to read: at most `limit` of these types (separated by commas) before the event `before`."""
-
-    type = CommaList(EVENT_TYPES, load_default=None)
-    limit = fields.Integer(load_default=50, validate=validate.Range(1, MAX_PAGE))
-    before = fields.Integer(load_default=None, validate=validate.Range(1, _MAX_EVENT))
-
-
-class NextQuerySchema(Schema):
-    """How many times to compute."""
-
-    count = fields.Integer(load_default=5, validate=validate.Range(1, MAX_NEXT))
-
-
-class BackfillRequestSchema(RequestSchema):
-    """A range of the past, both ends included, of at most 100 times; with `dry_run` nothing starts."""
-
-    from_ = UtcDateTime(data_key="from", format="iso", required=True, validate=_require_near)
-    to = UtcDateTime(format="iso", required=True, validate=_require_near)
-    dry_run = fields.Boolean(load_default=False)
-
-    @validates_schema
-    def _has_a_range(self, members: dict[str, Any], **_: Any) -> None:
-        if members["from_"] > members["to"]:
-            raise ValidationError("Must not be before `from`.", "to")
-
-
-_DEFAULTS = {
-    **dict.fromkeys(("cron", "tz", "every_seconds", "starts_at", "ends_at", "pause_after_failures")),
-    "jitter_seconds": 0,
-    "overlap": Overlap.SKIP.value,
-    "catchup_seconds": DEFAULT_CATCHUP_SECONDS,
-}
 _CREATE = ScheduleRequestSchema()
 _CHANGE = ScheduleChangeSchema()
 _LIST_QUERY = ScheduleListQuerySchema(unknown=EXCLUDE)
 _EVENT_QUERY = ScheduleEventQuerySchema(unknown=EXCLUDE)
 _NEXT_QUERY = NextQuerySchema(unknown=EXCLUDE)
 _BACKFILL = BackfillRequestSchema()
+_TIMES = TimesSchema()
 
 
 @blueprint.get("")
@@ -210,13 +79,13 @@ def index(principal: Principal) -> Response:
 
 @blueprint.post("")
 @describes(
-    {201: ScheduleSchema}, 409, body=ScheduleRequestSchema, examples=_EXAMPLES, audit_action="schedule.create"
+    {201: ScheduleSchema}, 409, body=ScheduleRequestSchema, examples=EXAMPLES, audit_action="schedule.create"
 )
 @requires("task:submit")
 def create(principal: Principal) -> Response:
     """Save a schedule: its contract is checked now as POST /v1/tasks checks it, and again at each time."""
     members = body.read_object()
-    given = {**_DEFAULTS, **read(_CREATE, members)}
+    given = {**DEFAULTS, **read(_CREATE, members)}
     given["contract"] = _read_contract(principal, members)
     made = _schedules(principal).create(given)
     response = jsonify(schedule_reply(made))
@@ -292,7 +161,7 @@ def resume(principal: Principal, schedule_id: str) -> Response:
 @describes(
     {200: ScheduleEventSchema, 202: ScheduleEventSchema},
     422,
-    headers={"Idempotency-Key": "A trigger with the same key does nothing and gets the first one's event."},
+    headers={HEADER: "A trigger with the same key does nothing and gets the first one's event."},
     audit_action="schedule.trigger",
 )
 @requires("task:submit")
@@ -318,7 +187,7 @@ def trigger(principal: Principal, schedule_id: str) -> Response:
 @describes(
     {200: BackfillSchema, 202: BackfillSchema},
     body=BackfillRequestSchema,
-    examples=_BACKFILL_EXAMPLES,
+    examples=BACKFILL_EXAMPLES,
     is_idempotent=True,
     audit_action="schedule.backfill",
 )
@@ -393,9 +262,7 @@ def _read_contract(principal: Principal, members: dict[str, Any]) -> Contract:
 
 
 def _times(schedule: ScheduleRecord, times: Sequence[datetime]) -> dict[str, Any]:
-    zone = ZoneInfo(schedule.tz or "UTC")
+    tz = schedule.tz or "UTC"
+    zone = ZoneInfo(tz)
     local = [at.astimezone(zone).isoformat(timespec="minutes") for at in times]
-    return {
-        **TimesSchema().to_json({"times": times, "tz": schedule.tz or "UTC"}),
-        "local_times": local,
-    }
+    return _TIMES.to_json({"times": times, "local_times": local, "tz": tz})

@@ -1,12 +1,11 @@
 """The endpoints for a task's events: pages, server-sent events, the WebSocket's description, and stream tickets."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
-import structlog
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import EXCLUDE, Schema, fields, validate
-from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from api.middleware import context
@@ -23,17 +22,16 @@ from api.schemas.responses import (
     status_field,
     task_id_field,
 )
-from api.streaming import tickets
-from api.streaming.admission import AccessRecheck, admits
-from api.streaming.hub import EndReason, Subscription, TooSlow, current_hub
+from api.streaming import server_sent, tickets
+from api.streaming.admission import admits
+from api.streaming.event_buffer import Frame
+from api.streaming.hub import EndReason, Subscription, current_hub
 from api.streaming.websocket import StreamQuerySchema
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import events
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.errors import Forbidden, InvalidCredential
 
-_PING_SECONDS = 15.0
 _RETRY_MS = 1000
 # a stored event, or with `progress` a transient one
 _SENT = {
@@ -47,7 +45,6 @@ _SENT = {
     ]
 }
 
-log = structlog.get_logger(__name__)
 blueprint = Blueprint("stream", __name__, url_prefix="/v1/tasks")
 
 
@@ -184,38 +181,15 @@ def _stream(principal: Principal, task: TaskRecord, *, after: int, wants_progres
         subscription.close()
         # the only response after which an EventSource does not reconnect
         return Response(status=204)
-    recheck = AccessRecheck(principal, "task:read")
-    response = Response(_server_sent(subscription, wakeup, recheck), content_type=EVENT_STREAM)
-    response.headers["X-Accel-Buffering"] = "no"
-    response.call_on_close(subscription.close)
-    return response
+    # a client that missed the last event reconnects with Last-Event-ID, and then gets an error response
+    return server_sent.respond(
+        principal, subscription, wakeup, partial(_encoded, subscription), head=f"retry: {_RETRY_MS}\n\n"
+    )
 
 
-def _server_sent(
-    subscription: Subscription, wakeup: threading.Event, recheck: AccessRecheck
-) -> Iterator[str]:
-    """Yield the events (WHATWG HTML, 9.2) until the last one, a restart, or the end of the caller's access.
-
-    A client that missed the last event reconnects with Last-Event-ID, and then gets an error response.
-    """
-    yield f"retry: {_RETRY_MS}\n\n"
-    while True:
-        try:
-            recheck.require()
-            frames = subscription.next_frames()
-        except (InvalidCredential, Forbidden):
-            return
-        except (TooSlow, SQLAlchemyError) as error:
-            log.warning("stream.cut", error=type(error).__name__)
-            return
-        if frames:
-            yield "".join(f"id: {frame.seq}\ndata: {frame.text}\n\n" for frame in frames)
-        progress = subscription.take_progress()
-        if progress:
-            # without an id: a client that reconnects names the last event that was stored
-            yield "".join(f"data: {text}\n\n" for text in progress)
-        if subscription.end is not None:
-            return
-        if not (frames or progress) and not wakeup.wait(min(_PING_SECONDS, recheck.seconds_left)):
-            yield ": ping\n\n"
-        wakeup.clear()
+def _encoded(subscription: Subscription, frames: Sequence[Frame]) -> Iterator[str]:
+    if frames:
+        yield "".join(f"id: {frame.seq}\ndata: {frame.text}\n\n" for frame in frames)
+    if progress := subscription.take_progress():
+        # without an id: a client that reconnects names the last event that was stored
+        yield "".join(f"data: {text}\n\n" for text in progress)

@@ -108,7 +108,7 @@ def submit_task(
     once: IdempotencyKey | None,
     before: Callable[[], object] = lambda: None,
 ) -> Submitted:
-    """Submit the task that `members` describe, as POST /v1/tasks does; every door that takes tasks calls this.
+    """Submit the task that `members` describe, as POST /v1/tasks does; every endpoint that takes tasks calls this.
 
     Checks the contract and its priority's scope, screens its texts, calls `before`, and then saves the task. With the
     name `once` of an earlier submission it returns that one's task. Raises what the endpoint answers.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from clients.generator import typescript
 from clients.generator.operations import Document
-from clients.generator.python_methods import methods_module
+from clients.generator.python_methods import calls_module, methods_module
 from clients.generator.python_problems import problems_module
 from clients.generator.python_types import types_module
 
@@ -19,6 +19,7 @@ def generated(document: Document) -> Mapping[str, str]:
     python = {
         f"{_PYTHON}/types.py": types_module(document),
         f"{_PYTHON}/problems.py": problems_module(document),
+        f"{_PYTHON}/_calls.py": calls_module(document),
         f"{_PYTHON}/_methods.py": methods_module(document, is_async=False),
         f"{_PYTHON}/_async_methods.py": methods_module(document, is_async=True),
     }

@@ -1,12 +1,13 @@
 """Writes the operations of an OpenAPI document as the methods of the Python clients, sync and async."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from clients.generator.operations import BY_HAND, Document, Method, Parameter, groups
-from clients.generator.python_types import HEADER, options_of, safe, type_of
+from clients.generator.operations import BY_HAND, Document, Method, Parameter, groups, methods
+from clients.generator.python_problems import class_name
+from clients.generator.python_types import HEADER, PYTHON, options_of, safe
 
 _IMPORTS = """# mypy: disable-error-code="no-any-return"
 # an answer is JSON, which has the type that the document declares
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from octollm_client._call import Call, path_of
+from octollm_client import _calls
 from octollm_client._group import {base}
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def methods_module(document: Document, *, is_async: bool) -> str:
     module, runner = ("async_client", "AsyncRunner") if is_async else ("client", "Runner")
     lines = [HEADER.format(title=f"The API's operations as {'async ' if is_async else ''}methods.")]
     lines.append(_IMPORTS.format(base=base, iterator=iterator, module=module, runner=runner))
-    for name, text, methods in groups(document):
-        lines += ["", f"class {class_of(name)}({base}):", f'    """{text}"""', ""]
-        for method in methods:
+    for name, text, found in groups(document):
+        lines += ["", f"class {class_name(name)}({base}):", f'    """{text}"""', ""]
+        for method in found:
             if method.operation_id not in BY_HAND:
                 lines += _method(method, is_async=is_async)
                 lines += _iterate(method, iterator) if method.items else ()
@@ -50,13 +51,8 @@ def methods_module(document: Document, *, is_async: bool) -> str:
         "",
         f"    def __init__(self, runner: {runner}) -> None:",
     ]
-    lines += [f"        self.{name} = {class_of(name)}(runner)" for name, _, _ in groups(document)]
+    lines += [f"        self.{name} = {class_name(name)}(runner)" for name, _, _ in groups(document)]
     return "\n".join(lines) + "\n"
-
-
-def class_of(group: str) -> str:
-    """Return the name of a group's class."""
-    return "".join(part.capitalize() for part in group.split("_"))
 
 
 def _method(method: Method, *, is_async: bool) -> Iterator[str]:
@@ -74,10 +70,10 @@ def _method(method: Method, *, is_async: bool) -> Iterator[str]:
         arguments += ["*", *named]
     if method.body:
         arguments.append(f"**options: Unpack[t.{options_of(method)}]")
-    result = _result(method)
+    result = PYTHON.result_of(method)
     yield f"    {'async ' if is_async else ''}def {method.name}(self, {', '.join(arguments)}) -> {result}:"
     yield from _docstring(method.text)
-    yield f"        return {'await ' if is_async else ''}self._call({_call(method)})"
+    yield f"        return {'await ' if is_async else ''}self._call({_arguments(method)})"
     yield ""
 
 
@@ -88,28 +84,21 @@ def _iterate(method: Method, iterator: str) -> Iterator[str]:
     name = "iterate" if method.name == "list" else f"iterate_{method.name}"
     yield f"    def {name}(self, *, {', '.join(named)}) -> {iterator}[t.{method.item_schema}]:"
     yield f'        """Yield the items of all pages of `{method.name}`; `limit` is the size of a page."""'
-    yield f"        return self._iterate({_call(method)}, {method.items!r})"
+    yield f"        return self._iterate({_arguments(method)}, items={method.items!r})"
     yield ""
 
 
 def _given(shape: Mapping[str, Any]) -> str:
     # in a class with a method `list`, that name is not the builtin's
-    return type_of(shape, prefix="t.").replace("list[", "Sequence[")
+    return PYTHON.type_of(shape, prefix=PYTHON.prefix).replace("list[", "Sequence[")
 
 
 def _argument(parameter: Parameter) -> str:
     """Return the type of a query's parameter; without a value it is not sent, and the server's default applies."""
-    known = type_of(parameter.schema)
+    known = PYTHON.type_of(parameter.schema)
     if parameter.required:
         return known
     return f"{known} = None" if known.endswith("None") or known == "Any" else f"{known} | None = None"
-
-
-def _result(method: Method) -> str:
-    if method.reads != "json":
-        return {"text": "str", "nothing": "None"}[method.reads]
-    names = [name for answer in method.answers for name in type_of(answer, prefix="t.").split(" | ")]
-    return " | ".join(dict.fromkeys(names))
 
 
 def _docstring(text: str) -> Iterator[str]:
@@ -130,20 +119,38 @@ def _body(method: Method) -> str:
     return whole if method.is_body_required or method.previews else f"{whole} or None"
 
 
-def _call(method: Method) -> str:
-    path = f'"{method.path}"'
-    if method.path_parameters:
-        path = f"path_of({path}, {', '.join(f'{one.name}={one.name}' for one in method.path_parameters)})"
-    members: Mapping[str, str | bool | None] = {
-        "query": "{" + ", ".join(f'"{one.name}": {safe(one.name)}' for one in method.query) + "}"
-        if method.query
-        else None,
+def _arguments(method: Method) -> str:
+    given = {
+        "path": _named((one.name, one.name) for one in method.path_parameters),
+        "query": _named((one.name, safe(one.name)) for one in method.query),
         "body": method.body and _body(method),
         "idempotency_key": "idempotency_key" if method.verb == "POST" else None,
-        "is_idempotent": method.is_idempotent,
-        "reads": f'"{method.reads}"' if method.reads != "json" else None,
-        "answer_statuses": f"{tuple(method.answer_statuses)!r}" if method.answer_statuses else None,
-        "credential": '"key"' if method.takes_api_key else '"none"' if method.is_public else None,
     }
-    given = [f"{name}={value}" for name, value in members.items() if value]
-    return f"Call({', '.join([f'{chr(34)}{method.verb}{chr(34)}', path, *given])})"
+    arguments = [f"{name}={value}" for name, value in given.items() if value]
+    return ", ".join([f"_calls.{method.operation_id.upper()}", *arguments])
+
+
+def _named(values: Iterable[tuple[str, str]]) -> str | None:
+    members = [f'"{name}": {value}' for name, value in values]
+    return f"{{{', '.join(members)}}}" if members else None
+
+
+def calls_module(document: Document) -> str:
+    """Return the module with a Call for each operation, whose path is a template."""
+    lines = [
+        HEADER.format(title="What the methods send, before a path's parameters are filled in."),
+        "from octollm_client._call import Call\n",
+    ]
+    # two methods may be of one operation: one does it, one previews it
+    operations = {method.operation_id: method for method in methods(document)}
+    for operation_id, method in operations.items():
+        members: Mapping[str, str | bool | None] = {
+            "is_idempotent": method.is_idempotent,
+            "reads": f'"{method.reads}"' if method.reads != "json" else None,
+            "answer_statuses": repr(tuple(method.answer_statuses)) if method.answer_statuses else None,
+            "credential": '"key"' if method.takes_api_key else '"none"' if method.is_public else None,
+        }
+        given = [f"{name}={value}" for name, value in members.items() if value]
+        arguments = ", ".join([f'"{method.verb}"', f'"{method.path}"', *given])
+        lines.append(f"{operation_id.upper()} = Call({arguments})")
+    return "\n".join(lines) + "\n"

@@ -1,5 +1,8 @@
 """Writes the problems of an OpenAPI document as exceptions of the Python client."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from clients.generator.operations import Document
 from clients.generator.python_types import HEADER
 
@@ -34,18 +37,19 @@ def problems_module(document: Document) -> str:
     problems = document["x-problems"]
     lines = [HEADER.format(title="An exception for each `code` of a problem.")]
     lines.append("from octollm_client import errors\n")
-    # a class is written after the one that it is a kind of
-    for code in sorted(problems, key=lambda code: (problems[code]["kind_of"] is not None, code)):
-        problem = problems[code]
-        base = (
-            class_name(problem["kind_of"])
-            if problem["kind_of"]
-            else f"errors.{status_class(problem['status'])}"
-        )
-        lines += ["", f"class {class_name(code)}({base}):", f'    """{problem["text"]}"""', ""]
+    for code, base in in_order(problems):
+        known = base if problems[code]["kind_of"] else f"errors.{base}"
+        lines += ["", f"class {class_name(code)}({known}):", f'    """{problems[code]["text"]}"""', ""]
     return "\n".join(lines) + _END.format(
         lines="\n".join(f'    "{code}": {class_name(code)},' for code in problems)
     )
+
+
+def in_order(problems: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (code, base class) of each problem, a class after the one that it is a kind of."""
+    for code in sorted(problems, key=lambda code: (problems[code]["kind_of"] is not None, code)):
+        above = problems[code]["kind_of"]
+        yield code, class_name(above) if above else status_class(problems[code]["status"])
 
 
 def status_class(status: int) -> str:

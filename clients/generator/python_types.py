@@ -5,47 +5,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clients.generator.operations import Document, Method, methods
+from clients.generator.shapes import Language
 
 HEADER = '''"""{title} Generated from /openapi.json by `make clients`: do not edit."""
 
 # ruff: noqa: E501
 '''
-_SIMPLE = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 
 
-def type_of(shape: Mapping[str, Any], *, prefix: str = "") -> str:
-    """Return the Python type of a JSON Schema; `prefix` goes before names of components."""
-    if "$ref" in shape:
-        return prefix + str(shape["$ref"].rpartition("/")[2])
-    if "enum" in shape:
-        values = [value for value in shape["enum"] if value is not None]
-        names = [f"Literal[{', '.join(map(_literal, values))}]"] if values else []
-        return _union([*names, *(["None"] if None in shape["enum"] else [])])
-    for word in ("anyOf", "oneOf"):
-        if word in shape:
-            return _union([type_of(choice, prefix=prefix) for choice in shape[word]])
-    kinds = shape.get("type", [])
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    return _union([_of_kind(kind, shape, prefix) for kind in kinds]) if kinds else "Any"
-
-
-def _of_kind(kind: str, shape: Mapping[str, Any], prefix: str) -> str:
-    if kind == "array":
-        return f"list[{type_of(shape.get('items', {}), prefix=prefix)}]"
-    if kind == "object":
-        values = shape.get("additionalProperties")
-        return f"dict[str, {type_of(values, prefix=prefix) if isinstance(values, Mapping) else 'Any'}]"
-    return _SIMPLE[kind]
-
-
-def _union(names: Sequence[str]) -> str:
-    distinct = dict.fromkeys(names)
-    return "Any" if "Any" in distinct else " | ".join(distinct)
+def _literals(values: Sequence[Any]) -> list[str]:
+    given = [value for value in values if value is not None]
+    names = [f"Literal[{', '.join(map(_literal, given))}]"] if given else []
+    return [*names, "None"] if None in values else names
 
 
 def _literal(value: object) -> str:
     # double quotes, as ruff formats
     return '"' + value.replace('"', '\\"') + '"' if isinstance(value, str) else repr(value)
+
+
+PYTHON = Language(
+    names={
+        "string": "str",
+        "integer": "int",
+        "number": "float",
+        "boolean": "bool",
+        "null": "None",
+        "any": "Any",
+        "nothing": "None",
+    },
+    array="list[{}]",
+    record="dict[str, {}]",
+    literals=_literals,
+    prefix="t.",
+)
 
 
 def types_module(document: Document) -> str:
@@ -121,7 +114,7 @@ def _class(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
     members = {
         member: annotation if member in schema.get("required", ()) else f"NotRequired[{annotation}]"
         for member, shape in schema.get("properties", {}).items()
-        for annotation in [type_of(shape)]
+        for annotation in [PYTHON.type_of(shape)]
     }
     text = schema.get("description") or name
     yield "\n"

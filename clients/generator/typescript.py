@@ -2,15 +2,30 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clients.generator.operations import BY_HAND, Document, Method, groups
-from clients.generator.python_problems import class_name, status_class
+from clients.generator.python_problems import class_name, in_order, status_class
 from clients.generator.python_types import component_schemas, options_of, safe
+from clients.generator.shapes import Language
 
 _HEADER = "// {title} Generated from /openapi.json by `make clients`: do not edit.\n"
-_SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
+_TYPESCRIPT = Language(
+    names={
+        "string": "string",
+        "integer": "number",
+        "number": "number",
+        "boolean": "boolean",
+        "null": "null",
+        "any": "any",
+        "nothing": "void",
+    },
+    array="Array<{}>",
+    record="Record<string, {}>",
+    literals=lambda values: [json.dumps(value) for value in values],
+    prefix="T.",
+)
 
 
 def types_module(document: Document) -> str:
@@ -20,76 +35,47 @@ def types_module(document: Document) -> str:
         lines += [f"/** {schema.get('description') or name} */", f"export interface {name} {{"]
         for member, shape in schema.get("properties", {}).items():
             mark = "" if member in schema.get("required", ()) else "?"
-            lines.append(f"  {member}{mark}: {type_of(shape)};")
+            lines.append(f"  {member}{mark}: {_TYPESCRIPT.type_of(shape)};")
         lines += ["}", ""]
     return "\n".join(lines)
 
 
-def type_of(shape: Mapping[str, Any], *, prefix: str = "") -> str:
-    """Return the TypeScript type of a JSON Schema; `prefix` goes before names of components."""
-    if "$ref" in shape:
-        return prefix + str(shape["$ref"].rpartition("/")[2])
-    if "enum" in shape:
-        return _union([json.dumps(value) for value in shape["enum"]])
-    for word in ("anyOf", "oneOf"):
-        if word in shape:
-            return _union([type_of(choice, prefix=prefix) for choice in shape[word]])
-    kinds = shape.get("type", [])
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    return _union([_of_kind(kind, shape, prefix) for kind in kinds]) if kinds else "any"
-
-
-def _of_kind(kind: str, shape: Mapping[str, Any], prefix: str) -> str:
-    if kind == "array":
-        return f"Array<{type_of(shape.get('items', {}), prefix=prefix)}>"
-    if kind == "object":
-        values = shape.get("additionalProperties")
-        return f"Record<string, {type_of(values, prefix=prefix) if isinstance(values, Mapping) else 'any'}>"
-    return _SIMPLE[kind]
-
-
-def _union(names: Sequence[str]) -> str:
-    distinct = dict.fromkeys(names)
-    return "any" if "any" in distinct else " | ".join(distinct)
-
-
 def problems_module(document: Document) -> str:
-    """Return problems.js: a class for each code."""
+    """Return problems.js: a class for each code; what it means is in problems.d.ts, which editors show."""
     problems = document["x-problems"]
-    bases = sorted({status_class(problem["status"]) for problem in problems.values()})
-    lines = [_HEADER.format(title="An error class for each `code` of a problem.")]
-    lines.append(f'import {{ {", ".join(bases)} }} from "./errors.js";\n')
-    for code, base in _in_order(problems):
-        lines += [
-            f"/** {problems[code]['text']} */",
-            f"export class {class_name(code)} extends {base} {{}}",
+    codes = (f"  {code}: {class_name(code)}," for code in problems)
+    return "\n".join(
+        [
+            _HEADER.format(title="An error class for each `code` of a problem."),
+            *_problem_classes(problems, imported=set(), is_described=False),
+            "\n/** @type {Readonly<Record<string, typeof import('./errors.js').ApiError>>} */",
+            "export const BY_CODE = {",
+            *codes,
+            "};",
             "",
         ]
-    lines += ["/** @type {Readonly<Record<string, typeof import('./errors.js').ApiError>>} */"]
-    lines += ["export const BY_CODE = {"]
-    return "\n".join([*lines, *(f"  {code}: {class_name(code)}," for code in problems), "};", ""])
+    )
 
 
 def problem_types(document: Document) -> str:
     """Return problems.d.ts."""
-    problems = document["x-problems"]
-    bases = sorted({"ApiError", *(status_class(problem["status"]) for problem in problems.values())})
-    lines = [_HEADER.format(title="The types of problems.js.")]
-    lines.append(f'import {{ {", ".join(bases)} }} from "./errors.js";\n')
-    for code, base in _in_order(problems):
-        lines += [
-            f"/** {problems[code]['text']} */",
-            f"export class {class_name(code)} extends {base} {{}}",
+    return "\n".join(
+        [
+            _HEADER.format(title="The types of problems.js."),
+            *_problem_classes(document["x-problems"], imported={"ApiError"}, is_described=True),
+            "\nexport const BY_CODE: Readonly<Record<string, typeof ApiError>>;",
             "",
         ]
-    return "\n".join([*lines, "export const BY_CODE: Readonly<Record<string, typeof ApiError>>;", ""])
+    )
 
 
-def _in_order(problems: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (code, base class), a class after the one that it is a kind of."""
-    for code in sorted(problems, key=lambda code: (problems[code]["kind_of"] is not None, code)):
-        above = problems[code]["kind_of"]
-        yield code, class_name(above) if above else status_class(problems[code]["status"])
+def _problem_classes(problems: Mapping[str, Any], *, imported: set[str], is_described: bool) -> Iterator[str]:
+    bases = sorted(imported | {status_class(problem["status"]) for problem in problems.values()})
+    yield f'import {{ {", ".join(bases)} }} from "./errors.js";\n'
+    for code, base in in_order(problems):
+        if is_described:
+            yield f"/** {problems[code]['text']} */"
+        yield f"export class {class_name(code)} extends {base} {{}}"
 
 
 def operations_module(document: Document) -> str:
@@ -157,14 +143,16 @@ def _signatures(method: Method) -> Iterator[str]:
     arguments = [f"{one.name}: string" for one in method.path_parameters]
     only = method.required_members[0] if len(method.required_members) == 1 else None
     if only:
-        arguments.append(f"{safe(only)}: {type_of(dict(method.required_shapes)[only], prefix='T.')}")
+        arguments.append(
+            f"{safe(only)}: {_TYPESCRIPT.type_of(dict(method.required_shapes)[only], prefix='T.')}"
+        )
     options = _options(method, only)
     query = _query(method)
     mark = "" if (method.required_members and not only) or any(one.required for one in method.query) else "?"
     if options:
         arguments.append(f"options{mark}: {' & '.join(options)}")
     yield f"  /** {method.text.partition(chr(10))[0]} */"
-    yield f"  {camel(method.name)}({', '.join(arguments)}): Promise<{_result(method)}>;"
+    yield f"  {camel(method.name)}({', '.join(arguments)}): Promise<{_TYPESCRIPT.result_of(method)}>;"
     if method.items:
         name = "iterate" if method.name == "list" else camel(f"iterate_{method.name}")
         yield f"  /** The items of all pages of `{camel(method.name)}`; `limit` is the size of a page. */"
@@ -181,15 +169,10 @@ def _options(method: Method, only: str | None) -> list[str]:
 
 
 def _query(method: Method) -> str:
-    members = (f"{one.name}{'' if one.required else '?'}: {type_of(one.schema)}" for one in method.query)
+    members = (
+        f"{one.name}{'' if one.required else '?'}: {_TYPESCRIPT.type_of(one.schema)}" for one in method.query
+    )
     return f"{{ {'; '.join(members)} }}"
-
-
-def _result(method: Method) -> str:
-    if method.reads != "json":
-        return {"text": "string", "nothing": "void"}[method.reads]
-    names = [name for answer in method.answers for name in type_of(answer, prefix="T.").split(" | ")]
-    return " | ".join(dict.fromkeys(names))
 
 
 def camel(name: str) -> str:

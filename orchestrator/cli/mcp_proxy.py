@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -104,7 +104,8 @@ def mcp(access: ServerOptions, /) -> None:
     """
 
     def write(text: str) -> None:
-        _write(sys.stdout, text)
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
     serve(Proxy(lambda: open_client(access), write), sys.stdin.buffer)
 
@@ -136,11 +137,6 @@ def serve(proxy: Proxy, lines: BinaryIO) -> None:
         running[-1].start()
     for thread in running:
         thread.join()
-
-
-def _write(stream: TextIO, text: str) -> None:
-    stream.write(text)
-    stream.flush()
 
 
 def _parsed(content: bytes) -> dict[str, Any] | None:

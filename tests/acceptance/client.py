@@ -86,6 +86,18 @@ class Client:
         assert answer.status == 200, answer
         return list(answer.body["decisions"])
 
+    def questions(self, task_id: str) -> list[dict[str, Any]]:
+        """Return the task's pending approvals."""
+        answer = self.call("GET", f"/v1/approvals?task_id={task_id}&state=pending")
+        assert answer.status == 200, answer
+        return list(answer.body["approvals"])
+
+    def decide(self, question: Mapping[str, Any], decision: str, **more: Any) -> None:
+        """Decide a pending approval, as a person does."""
+        chosen = {"decision": decision, "proposal_hash": question["proposal_hash"], **more}
+        answer = self.call("POST", f"/v1/approvals/{question['approval_id']}/decision", chosen)
+        assert answer.status == 200, answer
+
     def upload(self, content: bytes, *, filename: str) -> str:
         """Store a file and return its artifact id."""
         answer = self.call(

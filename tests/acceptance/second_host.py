@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,15 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from bench.support.chaos.auditor import audit
-from bench.support.chaos.graphs import Wanted
-from bench.support.chaos.load import Accepted
 from orchestrator.chord.database import open_engine
 from orchestrator.devserver import binaries
-from orchestrator.devserver.child_process import launch
+from orchestrator.devserver.child_process import Process, launch
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.devserver.service import PROCFILE, read_procfile
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from orchestrator.devserver.valkey import Valkey
+from tests.acceptance.audit import violations_of
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 from tests.acceptance.plans import wait
@@ -139,7 +138,7 @@ def main(folder: Path) -> None:
     """Run the drill and print what happened."""
     with ExitStack() as ending:
         drill = _start(folder, ending)
-        print(json.dumps(_drill(drill)))  # noqa: T201
+        sys.stdout.write(json.dumps(_drill(drill)) + "\n")
 
 
 def _start(folder: Path, ending: ExitStack) -> Drill:
@@ -170,23 +169,26 @@ def _start(folder: Path, ending: ExitStack) -> Drill:
     )
     ending.enter_context(stack)
     far = _start_far(stack, link, folder / "far", reaper=reaper)
+    ending.callback(_kill, far)
     engine = open_engine(postgres.url, pool_size=2)
     ending.callback(engine.dispose)
-    drill = Drill(link, stack, client_of(stack, tenant="acme"), engine, ledger, far)
+    drill = Drill(
+        link, stack, client_of(stack, tenant="acme"), engine, ledger, {process.pid for process in far}
+    )
     sql = "SELECT count(*) FROM pools WHERE node LIKE 'far%%'"
     wait_until(lambda: _scalar(engine, sql) == 2, 60, "the workers of the second host", every=0.1)
     return drill
 
 
-def _start_far(stack: Stack, link: Link, home: Path, *, reaper: ChildReaper) -> set[int]:
+def _start_far(stack: Stack, link: Link, home: Path, *, reaper: ChildReaper) -> list[Process]:
     """Start an executor and the ledger on the second host, whose clock is an hour behind.
 
-    Return their process ids: `nsenter` and the shell become the worker.
+    Return their main processes, which `nsenter` and the shell become.
     """
     (home / "metrics").mkdir(parents=True)
     (home / "sitecustomize.py").write_text(CLOCK)
     commands = read_procfile(PROCFILE)
-    started = [
+    return [
         launch(
             link.inside("/bin/sh", "-c", commands[line]),
             environ={
@@ -204,7 +206,13 @@ def _start_far(stack: Stack, link: Link, home: Path, *, reaper: ChildReaper) -> 
         )
         for kind, line in (("executor", "executor"), ("ledger", "arms"))
     ]
-    return {process.pid for process in started}
+
+
+def _kill(processes: list[Process]) -> None:
+    """Kill the workers of the second host, which have nothing to do any more."""
+    for process in processes:
+        process.kill()
+        process.wait(5)
 
 
 def _scalar(engine: Engine, sql: str) -> Any:
@@ -238,7 +246,7 @@ def _drill(drill: Drill) -> dict[str, Any]:
     told["long steps done after"] = since()
     wait_until(lambda: drill.are(meanwhile, "done"), 60, "the steps of the time without a link")
     told["steps submitted meanwhile done after"] = since()
-    question = wait_until(lambda: _questions(drill.client, write), 60, "a question about the write")[0]
+    question = wait_until(lambda: drill.client.questions(write), 60, "a question about the write")[0]
     told["asked about the write after"] = since()
     drill.link.mend()
     mended_at = time.monotonic()
@@ -253,27 +261,17 @@ def _drill(drill: Drill) -> dict[str, Any]:
     told["attempts stopped"] = log.count('"event": "lease.lost"')
     told["violations"] = [
         str(violation)
-        for violation in audit(
-            drill.engine,
-            [Accepted(task_id, Wanted("task", {})) for task_id in drill.tasks],
-            effects=drill.ledger.lines(),
-            lease_seconds=LEASE_SECONDS,
+        for violation in violations_of(
+            drill.engine, drill.tasks, effects=drill.ledger.lines(), lease_seconds=LEASE_SECONDS
         )
     ]
     return told
 
 
-def _questions(client: Client, task_id: str, *, state: str = "pending") -> list[dict[str, Any]]:
-    answer = client.call("GET", f"/v1/approvals?task_id={task_id}&state={state}")
-    assert answer.status == 200, answer
-    return list(answer.body["approvals"])
-
-
 def _ran_on_second_host(drill: Drill) -> bool:
     """Submit steps for all slots and tell whether the second host ran one of them."""
     ids = [drill.submit(wait("again", 0.3)) for _ in range(sum(SLOTS.values()))]
-    ended: Callable[[], bool] = lambda: drill.are(ids, "done")  # noqa: E731
-    wait_until(ended, 60, "steps after the link was mended")
+    wait_until(partial(drill.are, ids, "done"), 60, "steps after the link was mended")
     return any(map(drill.ran_far, drill.rows(ids)))
 
 

@@ -16,13 +16,7 @@ GATE = {"ask": "Collect it?", "by": "the desk"}
 
 def waiting(client: Client, task_id: str) -> dict[str, Any]:
     """Wait until the task asks a person, and return the approval."""
-
-    def pending() -> list[dict[str, Any]]:
-        answer = client.call("GET", f"/v1/approvals?state=pending&task_id={task_id}")
-        assert answer.status == 200, answer
-        return list(answer.body["approvals"])
-
-    return wait_until(pending, 30, f"{task_id} to ask", every=0.1)[0]
+    return wait_until(lambda: client.questions(task_id), 30, f"{task_id} to ask", every=0.1)[0]
 
 
 def octollm(client: Client, *arguments: str) -> str:

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,6 @@ import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL, make_url
 
-from bench.support.chaos.auditor import audit
-from bench.support.chaos.graphs import Wanted
-from bench.support.chaos.load import Accepted
 from orchestrator.auth.credential import SCOPES
 from orchestrator.chord.database import open_engine, transaction
 from orchestrator.devserver import binaries, servers
@@ -28,11 +24,12 @@ from orchestrator.devserver.environment import PERMIT_KEY_FILE
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from orchestrator.memory import keys, row_security
 from orchestrator.settings_file import STACK_FILE
+from tests.acceptance.audit import violations_of
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 from tests.acceptance.plans import Step, collect, ref, wait
 from tests.ledger import ARMS_PATH, Ledger, append, registered
-from tests.waiting import wait_until
+from tests.waiting import timed, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -88,13 +85,13 @@ def drill() -> Iterator[Drill]:
         with _stack(place / "old", ledger) as old:
             _work(old, before, ledger)
             engine = open_engine(old.database_url, pool_size=2)
-            with _timed(seconds, "back up"):
+            with timed(seconds, "back up"):
                 _back_up(engine, kept, lambda conn: _is_the_moment(conn, before))
             _copy_secrets(old.home, kept)
             _work_on(old, before, ledger)
             engine.dispose()
         shutil.rmtree(place / "old")
-        with _timed(seconds, "restore"):
+        with timed(seconds, "restore"):
             _restore(kept, place / "new")
         _copy_secrets(kept, place / "new")
         began = time.monotonic()
@@ -198,16 +195,8 @@ def _lines(stack: Stack, before: Before, ledger: Ledger) -> dict[str, int]:
 
 def _decide(client: Client, task_id: str, decision: str, **more: Any) -> None:
     """Answer, as a person, what the task asks."""
-
-    def pending() -> list[dict[str, Any]]:
-        answer = client.call("GET", f"/v1/approvals?task_id={task_id}&state=pending")
-        assert answer.status == 200, answer
-        return list(answer.body["approvals"])
-
-    (asked,) = wait_until(pending, 60, f"a question of {task_id}")
-    chosen = {"decision": decision, "proposal_hash": asked["proposal_hash"], **more}
-    answer = client.call("POST", f"/v1/approvals/{asked['approval_id']}/decision", chosen)
-    assert answer.status == 200, answer
+    (asked,) = wait_until(lambda: client.questions(task_id), 60, f"a question of {task_id}")
+    client.decide(asked, decision, **more)
 
 
 def _back_up(engine: Engine, kept: Path, is_the_moment: Callable[[Connection], bool]) -> None:
@@ -252,13 +241,6 @@ def _copy_secrets(source: Path, target: Path) -> None:
     """Copy what is not in the database: what signs tokens, webhooks, cached results and permits."""
     for name in (STACK_FILE, PERMIT_KEY_FILE):
         shutil.copy(source / name, target / name)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    seconds[what] = time.monotonic() - began
 
 
 def test_a_client_that_knows_more_than_the_backup_is_told(drill: Drill) -> None:
@@ -311,11 +293,8 @@ def test_every_task_of_the_backup_ends_and_none_counts_twice(drill: Drill) -> No
     }  # fmt: skip
     assert drill.before.written == {"ended": 1, "begun": 1, "later write": 1, "later put": 1}
     engine = open_engine(drill.stack.database_url, pool_size=1)
-    violations = audit(
-        engine,
-        [Accepted(task_id, Wanted(name, {})) for name, task_id in tasks.items()],
-        effects=drill.ledger.lines(),
-        lease_seconds=LEASE_SECONDS,
+    violations = violations_of(
+        engine, tasks.values(), effects=drill.ledger.lines(), lease_seconds=LEASE_SECONDS
     )
     engine.dispose()
     assert [violation.check for violation in violations] == ["effect_twice"], violations

@@ -99,7 +99,7 @@ def made(stack: Stack) -> Iterator[dict[str, Iterator[str]]]:
 
 
 def _asked(client: Client, task_id: str, count: int) -> dict[str, list[str]]:
-    listed = client.call("GET", f"/v1/approvals?state=pending&task_id={task_id}").body["approvals"]
+    listed = client.questions(task_id)
     kinds: dict[str, list[str]] = {}
     for approval in listed:
         kinds.setdefault(approval["kind"], []).append(approval["approval_id"])

@@ -39,21 +39,8 @@ def lines_of(ledger: Ledger, database: Engine, task_id: str) -> list[int]:
 
 def question_of(client: Client, task_id: str) -> dict[str, Any]:
     """Wait until a person is asked about the task, and return what is asked."""
-
-    def pending() -> list[dict[str, Any]]:
-        answer = client.call("GET", f"/v1/approvals?task_id={task_id}&state=pending")
-        assert answer.status == 200, answer
-        return list(answer.body["approvals"])
-
-    (question,) = wait_until(pending, 60, "a question")
+    (question,) = wait_until(lambda: client.questions(task_id), 60, "a question")
     return question
-
-
-def decide(client: Client, question: dict[str, Any], decision: str, **more: Any) -> None:
-    """Decide what is asked, as a person does."""
-    chosen = {"decision": decision, "proposal_hash": question["proposal_hash"], **more}
-    answer = client.call("POST", f"/v1/approvals/{question['approval_id']}/decision", chosen)
-    assert answer.status == 200, answer
 
 
 def asked(client: Client, task_id: str) -> int:
@@ -88,7 +75,7 @@ def test_a_worker_dies_after_the_mark_and_before_the_call(
     assert question["kind"] == "outcome"
     assert question["proposal"]["effect"]["worker"].endswith(f":{worker}")
     assert lines_of(ledger, database, task_id) == []
-    decide(client, question, "run_again")
+    client.decide(question, "run_again")
 
     assert_completed_once(client, task_id, steps=NAMES)
     assert (lines_of(ledger, database, task_id), asked(client, task_id)) == ([2], 1)
@@ -108,7 +95,7 @@ def test_a_worker_dies_with_the_effect_and_before_it_is_stored(
 
     question = question_of(client, task_id)
     assert lines_of(ledger, database, task_id) == [1]
-    decide(client, question, "accept", answer={"summary": "it is there", "key": "k"})
+    client.decide(question, "accept", answer={"summary": "it is there", "key": "k"})
 
     assert_completed_once(client, task_id, steps=NAMES)
     assert lines_of(ledger, database, task_id) == [1]
@@ -144,7 +131,7 @@ def test_a_worker_that_ends_during_the_effect_has_it_asked_about(
     assert question["proposal"]["effect"]["reason"] == (
         "handed_back" if number == signal.SIGTERM else "lease_expired"
     )
-    decide(client, question, "reject", comment="it is there")
+    client.decide(question, "reject", comment="it is there")
     assert client.end_of(task_id)["status"] == "failed"
     assert row_of(database, task_id, "write")["result"]["error"]["code"] == "outcome_unknown"
     assert lines_of(ledger, database, task_id) == [1]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.support.chaos.victims import pool_children
 from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
@@ -21,7 +22,6 @@ from orchestrator.devserver.service import Service, read_procfile
 from tests.acceptance import web
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
-from tests.acceptance.proc import parent_of
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -86,18 +86,6 @@ def _scrape(url: str) -> Samples:
     }
 
 
-def _children_of(pid: int) -> list[int]:
-    running = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [child for child in running if _has_parent(child, pid)]
-
-
-def _has_parent(pid: int, parent: int) -> bool:
-    try:
-        return parent_of(pid) == parent
-    except OSError:
-        return False
-
-
 def test_each_host_reports_its_own_processes_and_no_others(hosts: Hosts) -> None:
     task = hosts.client.run(plan=PLAN, timeout=90)
     wait_until(lambda: ("octollm_sweeper_last_run_timestamp_seconds",) in _scrape(hosts.api), 30, "a sweep")
@@ -121,7 +109,9 @@ def test_each_host_reports_its_own_processes_and_no_others(hosts: Hosts) -> None
 def test_a_pool_whose_children_are_killed_loses_no_counts(hosts: Hosts) -> None:
     before = _scrape(hosts.executors)[ATTEMPTS]
     assert hosts.executor.pid is not None
-    for child in _children_of(hosts.executor.pid):
+    children = pool_children(hosts.executor.pid)
+    assert len(children) == 2
+    for child in children:
         os.kill(child, signal.SIGKILL)
 
     task = hosts.client.run("do it again", plan=PLAN, timeout=90)

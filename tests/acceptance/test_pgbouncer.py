@@ -18,15 +18,13 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from bench.support.chaos.auditor import audit
-from bench.support.chaos.graphs import Wanted
-from bench.support.chaos.load import Accepted
 from orchestrator.chord.database import open_engine
 from orchestrator.devserver import servers
 from orchestrator.devserver.child_process import free_port, launch, tail
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.stack import Stack
 from tests import machine
+from tests.acceptance.audit import violations_of
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 from tests.acceptance.plans import collect, ref, wait
@@ -145,12 +143,16 @@ def _configure(folder: Path, url: URL, *, port: int, mode: str, sessions: int) -
 
 
 def _answers(database_url: str) -> bool:
-    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     try:
-        psycopg2.connect(url, connect_timeout=2).close()
+        psycopg2.connect(_dsn(database_url), connect_timeout=2).close()
     except psycopg2.OperationalError:
         return False
     return True
+
+
+def _dsn(database_url: str) -> str:
+    """Return the address without SQLAlchemy's driver."""
+    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def test_tasks_complete_once_while_processes_share_sessions(pooled: Pooled) -> None:
@@ -173,8 +175,7 @@ def test_tasks_complete_once_while_processes_share_sessions(pooled: Pooled) -> N
         other = next(one for one in clients if one is not client)
         assert other.call("GET", f"/v1/tasks/{task_id}").status == 404
     engine = open_engine(pooled.direct_url, pool_size=1)
-    told = [Accepted(task_id, Wanted("task", {})) for _, task_id in tasks]
-    violations = audit(engine, told, lease_seconds=LEASE_SECONDS)
+    violations = violations_of(engine, [task_id for _, task_id in tasks], lease_seconds=LEASE_SECONDS)
     with engine.connect() as conn:
         again = conn.exec_driver_sql("SELECT count(*) FROM steps WHERE attempt > 1").scalar_one()
     engine.dispose()
@@ -229,10 +230,7 @@ def test_no_process_met_an_error_of_the_database(pooled: Pooled) -> None:
 
 def test_no_session_keeps_a_tenant_or_a_setting(pooled: Pooled) -> None:
     """The role and the tenant of a statement end with it, so the session's next user does not inherit them."""
-    url = (
-        make_url(pooled.stack.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    )
-    connections = [psycopg2.connect(url) for _ in range(3)]
+    connections = [psycopg2.connect(_dsn(pooled.stack.database_url)) for _ in range(3)]
     try:
         for connection in connections:
             with connection.cursor() as cursor:

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -22,9 +22,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from bench.support.chaos.auditor import audit
-from bench.support.chaos.graphs import Wanted
-from bench.support.chaos.load import Accepted
 from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
@@ -36,9 +33,10 @@ from orchestrator.devserver.environment import environment
 from orchestrator.devserver.service import PROCFILE, read_procfile
 from orchestrator.memory import pools
 from orchestrator.models import signing_key
+from tests.acceptance.audit import violations_of
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, ref, wait
-from tests.waiting import wait_until
+from tests.waiting import timed, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -228,14 +226,14 @@ def test_tasks_run_on_while_each_process_is_replaced(machine: Machine) -> None:
     seconds: dict[str, float] = {}
     wait_until(lambda: len(load.accepted) > 8, 60, "tasks of the old release")
 
-    with _timed(seconds, "migrate"):
+    with timed(seconds, "migrate"):
         new.run("migrate")
     during, load.slowest = load.slowest, 0.0
     _wait_for_more(load, 6)
-    with _timed(seconds, "sweeper and arms"):
+    with timed(seconds, "sweeper and arms"):
         _replace(machine, ("sweeper", *ARMS), added=ADDED)
     _wait_for_more(load, 6)
-    with _timed(seconds, "judge and planner"):
+    with timed(seconds, "judge and planner"):
         _replace(machine, ("judge", "planner"))
     _wait_for_more(load, 6)
     port = free_port()
@@ -258,11 +256,7 @@ def test_tasks_run_on_while_each_process_is_replaced(machine: Machine) -> None:
             )
         conn.exec_driver_sql("RESET session_replication_role")
         again = conn.exec_driver_sql("SELECT count(*) FROM steps WHERE attempt > 1").scalar_one()
-    violations = audit(
-        engine,
-        [Accepted(task_id, Wanted("task", {})) for task_id in load.accepted],
-        lease_seconds=LEASE_SECONDS,
-    )
+    violations = violations_of(engine, load.accepted, lease_seconds=LEASE_SECONDS)
     engine.dispose()
     assert (violations, again) == ([], 0)
     parts = ", ".join(f"{what} {taken:.2f} s" for what, taken in seconds.items())
@@ -342,10 +336,3 @@ def _is_ready(client: Client) -> bool:
         return client.call("GET", "/ready").status == 200
     except _AWAY:
         return False
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    seconds[what] = time.monotonic() - began

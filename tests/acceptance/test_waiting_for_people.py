@@ -17,15 +17,7 @@ ASK = {"ask": "go on?", "by": "ann"}
 
 def pending(client: Client, task_id: str) -> dict[str, dict[str, Any]]:
     """The pending approvals of a task, by step."""
-    answer = client.call("GET", f"/v1/approvals?state=pending&task_id={task_id}")
-    assert answer.status == 200, answer
-    return {approval["step_id"]: approval for approval in answer.body["approvals"]}
-
-
-def decide(client: Client, approval: dict[str, Any], decision: str, **more: Any) -> None:
-    body = {"decision": decision, "proposal_hash": approval["proposal_hash"], **more}
-    answer = client.call("POST", f"/v1/approvals/{approval['approval_id']}/decision", body)
-    assert answer.status == 200, answer
+    return {approval["step_id"]: approval for approval in client.questions(task_id)}
 
 
 @pytest.mark.slow
@@ -56,11 +48,11 @@ def test_a_task_waits_through_the_death_of_all_workers_and_an_empty_broker(
     with redis.Redis.from_url(stack.redis_url) as broker:
         broker.flushall()
     asked = pending(client, task_id)
-    decide(client, asked["first"], "approve")
-    decide(client, asked["refused"], "reject", comment="not now")
-    decide(client, asked["asked"], "answer", answer={"values": [2]})
+    client.decide(asked["first"], "approve")
+    client.decide(asked["refused"], "reject", comment="not now")
+    client.decide(asked["asked"], "answer", answer={"values": [2]})
     wait_until(lambda: "last" in pending(client, task_id), 60, "the last question")
-    decide(client, pending(client, task_id)["last"], "edit", inputs={"values": [7]})
+    client.decide(pending(client, task_id)["last"], "edit", inputs={"values": [7]})
     task = client.end_of(task_id)
 
     states = {step["step_id"]: step["status"] for step in task["steps"]}

@@ -11,7 +11,6 @@ from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
 from tests.acceptance.test_approvals import waiting
-from tests.acceptance.test_waiting_for_people import decide
 from tests.browser.faults import Faults
 from tests.waiting import wait_until
 
@@ -59,7 +58,7 @@ def test_events_arrive_live_and_the_end_is_told(page: Page, client: Client) -> N
     page.goto(f"/tasks/{task}?view=table")
 
     expect(page.locator(".liveness")).to_contain_text(re.compile(r"connected, last heard .*last event"))
-    decide(client, waiting(client, task), "approve")
+    client.decide(waiting(client, task), "approve")
     expect(page.locator(".liveness")).to_contain_text("ended")
 
     expect(page.locator('tr[data-step="b"]')).to_have_attribute("data-state", "done")
@@ -86,7 +85,7 @@ def test_the_page_goes_on_after_the_api_was_killed_without_a_reload(
     expect(page.locator(".liveness")).to_contain_text(re.compile(r"reconnecting.*last heard \d+ s ago"))
     wait_until(lambda: stack.pids("web") not in ([web], []), 60, "another API")
     expect(page.locator(".liveness")).to_contain_text("connected", timeout=60_000)
-    decide(client, waiting(client, task), "approve")
+    client.decide(waiting(client, task), "approve")
     expect(page.locator(".liveness")).to_contain_text("ended", timeout=60_000)
     size = len(client.events(task))
     expect(page.get_by_role("slider", name="Event")).to_have_value(str(size))
@@ -105,7 +104,7 @@ def test_a_lost_connection_is_made_again_and_no_event_is_lost_or_doubled(page: P
         _until_connected(page, count)
         page.evaluate("window.sockets.at(-1).close()")
     _until_connected(page, 4)
-    decide(client, waiting(client, task), "approve")
+    client.decide(waiting(client, task), "approve")
     expect(page.locator(".liveness")).to_contain_text("ended", timeout=60_000)
 
     size = len(client.events(task))
@@ -119,7 +118,7 @@ def test_an_event_that_the_stream_left_out_is_read_again(page: Page, client: Cli
     page.goto(f"/tasks/{task}?view=table")
 
     page.wait_for_function("() => window.lost > 0")
-    decide(client, waiting(client, task), "approve")
+    client.decide(waiting(client, task), "approve")
 
     expect(page.locator(".liveness")).to_contain_text("ended")
     expect(page.get_by_role("slider", name="Event")).to_have_value(str(len(client.events(task))))
@@ -135,7 +134,7 @@ def test_a_hidden_tab_has_no_connection_and_goes_on_when_it_is_seen(page: Page, 
     page.evaluate("document.hidden = true; document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator(".liveness")).to_contain_text("paused while the tab is hidden")
     closed = page.evaluate("window.sockets.map((socket) => socket.readyState)")
-    decide(client, waiting(client, task), "approve")
+    client.decide(waiting(client, task), "approve")
     client.end_of(task)
     page.evaluate("document.hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
 

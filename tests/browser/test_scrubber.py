@@ -9,7 +9,6 @@ from playwright.sync_api import Locator, Page, expect
 from tests.acceptance.client import FINAL, Client
 from tests.acceptance.plans import collect, ref, verify, wait
 from tests.acceptance.test_approvals import waiting
-from tests.acceptance.test_waiting_for_people import decide
 from tests.browser.conftest import CheckAxe
 from tests.ledger import append
 from tests.waiting import wait_until
@@ -105,7 +104,7 @@ def _recorded(client: Client) -> tuple[str, dict[int, dict[str, Any]]]:
     """Run a task with an approval, a retry, a loop and a failing step; return what the API said meanwhile."""
     task = client.submit("Fail one step", plan={"steps": PLAN})
     with Recorder(client, task) as recorder:
-        decide(client, waiting(client, task), "approve")
+        client.decide(waiting(client, task), "approve")
         client.end_of(task)
         wait_until(
             lambda: any(one["status"] in FINAL for one in list(recorder.statuses.values())),

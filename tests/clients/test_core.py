@@ -1,5 +1,6 @@
 """The core of the Python client, which does no input or output: retries, tokens, streams, files."""
 
+import io
 import json
 import subprocess
 import sys
@@ -278,7 +279,7 @@ def test_what_is_no_event_is_an_error_and_not_kept(text: bytes) -> None:
 
 def test_a_download_begins_again_and_is_checked() -> None:
     known = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    target = _files.in_memory()
+    target = io.BytesIO()
 
     Played(_flows.download(session(), known, target), [OPEN, b"wor", LOST, OPEN, b"he", b"llo", b""])
 

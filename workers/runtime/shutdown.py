@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -28,25 +29,33 @@ def connect_signals(app: Celery) -> None:
             threading.Thread(target=_end_after, args=(app, seconds), name="shutdown", daemon=True).start()
 
     worker_shutting_down.connect(begin, weak=False)
-    worker_ready.connect(_wait_for_unread, weak=False)
+    worker_ready.connect(wait_for_unread, weak=False)
 
 
-def _wait_for_unread(sender: Any, **_: object) -> None:
+def wait_for_unread(sender: Any, **_: object) -> None:
     """Let a stopping prefork worker wait for a child that has a message but has not said yet that it works on it.
 
     Celery forgets such a message when it stops: AsynPool.flush takes every job that no child has accepted out of the
     pool's cache. The child does the step all the same, but a parent with an empty cache reads no answers, the child
     waits 30 s for its answer to be read (billiard's Worker._ensure_messages_consumed), and the parent waits for the
     child. A job that is only queued in the parent is still forgotten: its message returns to the queue.
+
+    Does nothing but log a warning if Celery or billiard lacks the private names that this needs.
     """
     pool = sender.pool
-    flush = getattr(pool, "flush", None)
-    jobs = getattr(getattr(pool, "_pool", None), "_cache", None)
-    if flush is None or jobs is None:
+    if not pool.uses_semaphore:
+        # a pool of threads
         return
+    from billiard.pool import ApplyResult  # noqa: PLC0415 - a pool of threads does without it
+
+    jobs = getattr(getattr(pool, "_pool", None), "_cache", None)
+    if not isinstance(jobs, dict) or not callable(pool.flush) or not hasattr(ApplyResult, "_write_to"):
+        log.warning("shutdown.unread_forgotten", celery=version("celery"), billiard=version("billiard"))
+        return
+    flush = pool.flush
 
     def flush_all_but_unread() -> None:
-        unread = {number: job for number, job in jobs.items() if job._write_to and not job._accepted}
+        unread = {number: job for number, job in jobs.items() if job._write_to and not job.accepted()}
         flush()
         # a worker that only reconnects goes on reading its children's answers
         if state.should_stop is not None:

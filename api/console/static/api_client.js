@@ -57,6 +57,12 @@ export async function send(method, path, body, { headers = {} } = {}) {
   return { status: response.status, data };
 }
 
+/** A new Idempotency-Key: a request that is sent again with it has its effect once. */
+export function newKey() {
+  // randomUUID is missing on a page without TLS
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /**
  * Read a path now and every `everyMs`, while the tab is visible; wait longer if the API asks for it.
  * @param {string} path

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from octollm_client._call import Call, path_of
+from octollm_client import _calls
 from octollm_client._group import AsyncGroup
 
 if TYPE_CHECKING:
@@ -49,26 +49,22 @@ class Tasks(AsyncGroup):
         cost or time of update changes may move to a page that was read before.
         """
         return await self._call(
-            Call(
-                "GET",
-                "/v1/tasks",
-                query={
-                    "status": status,
-                    "goal": goal,
-                    "arm": arm,
-                    "recipe": recipe,
-                    "from": from_,
-                    "since": since,
-                    "to": to,
-                    "min_duration": min_duration,
-                    "min_cost": min_cost,
-                    "sort": sort,
-                    "counts": counts,
-                    "limit": limit,
-                    "cursor": cursor,
-                },
-                is_idempotent=True,
-            )
+            _calls.TASKS_INDEX,
+            query={
+                "status": status,
+                "goal": goal,
+                "arm": arm,
+                "recipe": recipe,
+                "from": from_,
+                "since": since,
+                "to": to,
+                "min_duration": min_duration,
+                "min_cost": min_cost,
+                "sort": sort,
+                "counts": counts,
+                "limit": limit,
+                "cursor": cursor,
+            },
         )
 
     def iterate(
@@ -89,26 +85,22 @@ class Tasks(AsyncGroup):
     ) -> AsyncIterator[t.TaskSummary]:
         """Yield the items of all pages of `list`; `limit` is the size of a page."""
         return self._iterate(
-            Call(
-                "GET",
-                "/v1/tasks",
-                query={
-                    "status": status,
-                    "goal": goal,
-                    "arm": arm,
-                    "recipe": recipe,
-                    "from": from_,
-                    "since": since,
-                    "to": to,
-                    "min_duration": min_duration,
-                    "min_cost": min_cost,
-                    "sort": sort,
-                    "counts": counts,
-                    "limit": limit,
-                },
-                is_idempotent=True,
-            ),
-            "tasks",
+            _calls.TASKS_INDEX,
+            query={
+                "status": status,
+                "goal": goal,
+                "arm": arm,
+                "recipe": recipe,
+                "from": from_,
+                "since": since,
+                "to": to,
+                "min_duration": min_duration,
+                "min_cost": min_cost,
+                "sort": sort,
+                "counts": counts,
+                "limit": limit,
+            },
+            items="tasks",
         )
 
     async def submit(
@@ -116,35 +108,17 @@ class Tasks(AsyncGroup):
     ) -> t.Accepted:
         """Submit a task: 202 with links to follow it; 200 if it was submitted before with the same idempotency key."""
         return await self._call(
-            Call(
-                "POST",
-                "/v1/tasks",
-                body={"goal": goal, **options},
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.TASKS_SUBMIT, body={"goal": goal, **options}, idempotency_key=idempotency_key
         )
 
     async def get(self, task_id: str, *, wait: int | None = None) -> t.Status:
         """Return a task's status and result; with `wait`, as soon as it ends or changes, at the latest after `wait` s."""
-        return await self._call(
-            Call(
-                "GET",
-                path_of("/v1/tasks/{task_id}", task_id=task_id),
-                query={"wait": wait},
-                is_idempotent=True,
-            )
-        )
+        return await self._call(_calls.TASKS_SHOW, path={"task_id": task_id}, query={"wait": wait})
 
     async def budget(self, task_id: str, *, after: int | None = None, limit: int | None = None) -> t.Budget:
         """Return what each of a task's calls to models reserved and was charged, with the limits of its budget."""
         return await self._call(
-            Call(
-                "GET",
-                path_of("/v1/tasks/{task_id}/budget", task_id=task_id),
-                query={"after": after, "limit": limit},
-                is_idempotent=True,
-            )
+            _calls.BUDGET_SHOW, path={"task_id": task_id}, query={"after": after, "limit": limit}
         )
 
     async def cancel(
@@ -152,13 +126,10 @@ class Tasks(AsyncGroup):
     ) -> t.Cancelled:
         """Cancel a task with a reason."""
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/tasks/{task_id}/cancel", task_id=task_id),
-                body={**options} or None,
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.CONTROL_CANCEL,
+            path={"task_id": task_id},
+            body={**options} or None,
+            idempotency_key=idempotency_key,
         )
 
     async def diff(
@@ -170,12 +141,7 @@ class Tasks(AsyncGroup):
         dependencies, whose inputs differ, or else how it ended or what it put out.
         """
         return await self._call(
-            Call(
-                "GET",
-                path_of("/v1/tasks/{task_id}/diff", task_id=task_id),
-                query={"other": other, "rounds": rounds},
-                is_idempotent=True,
-            )
+            _calls.STEPS_DIFF, path={"task_id": task_id}, query={"other": other, "rounds": rounds}
         )
 
     async def feedback(
@@ -188,12 +154,10 @@ class Tasks(AsyncGroup):
     ) -> t.FeedbackReply:
         """Report that a task got a wrong cached result: the result is no longer reused, and its layer may be disabled."""
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/tasks/{task_id}/feedback", task_id=task_id),
-                body={"verdict": verdict, **options},
-                idempotency_key=idempotency_key,
-            )
+            _calls.FEEDBACK_REPORT,
+            path={"task_id": task_id},
+            body={"verdict": verdict, **options},
+            idempotency_key=idempotency_key,
         )
 
     async def retry(
@@ -206,13 +170,10 @@ class Tasks(AsyncGroup):
         says which steps would be reused and run, and what these used before, and writes nothing.
         """
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/tasks/{task_id}/retry", task_id=task_id),
-                body={**options} or None,
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.TASKS_RETRY,
+            path={"task_id": task_id},
+            body={**options} or None,
+            idempotency_key=idempotency_key,
         )
 
     async def preview_retry(
@@ -220,13 +181,10 @@ class Tasks(AsyncGroup):
     ) -> t.RetryPreview:
         """Say what `retry` would do; nothing is written."""
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/tasks/{task_id}/retry", task_id=task_id),
-                body={"dry_run": True, **options},
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.TASKS_RETRY,
+            path={"task_id": task_id},
+            body={"dry_run": True, **options},
+            idempotency_key=idempotency_key,
         )
 
     async def step(
@@ -244,23 +202,15 @@ class Tasks(AsyncGroup):
         judge's work. A large output is in a file: the reply has its beginning and where to download it.
         """
         return await self._call(
-            Call(
-                "GET",
-                path_of("/v1/tasks/{task_id}/steps/{step_id}", task_id=task_id, step_id=step_id),
-                query={"round": round, "after": after, "limit": limit},
-                is_idempotent=True,
-            )
+            _calls.STEPS_SHOW,
+            path={"task_id": task_id, "step_id": step_id},
+            query={"round": round, "after": after, "limit": limit},
         )
 
     async def issue_stream_ticket(self, task_id: str, *, idempotency_key: str | None = None) -> t.Ticket:
         """Return a ticket that opens this task's stream once, in a URL: for browsers, which can't send headers."""
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/tasks/{task_id}/stream-ticket", task_id=task_id),
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.STREAM_ISSUE_TICKET, path={"task_id": task_id}, idempotency_key=idempotency_key
         )
 
     async def trace(
@@ -268,19 +218,14 @@ class Tasks(AsyncGroup):
     ) -> t.Trace:
         """Return a task's contract, its steps' results and the decisions about it."""
         return await self._call(
-            Call(
-                "GET",
-                path_of("/v1/tasks/{task_id}/trace", task_id=task_id),
-                query={"after": after, "limit": limit, "results": results},
-                is_idempotent=True,
-            )
+            _calls.TASKS_EXPLAIN,
+            path={"task_id": task_id},
+            query={"after": after, "limit": limit, "results": results},
         )
 
     async def waiting(self, task_id: str) -> t.Waiting:
         """Say for the task and each of its open steps what it waits for, who must act, and until when."""
-        return await self._call(
-            Call("GET", path_of("/v1/tasks/{task_id}/waiting", task_id=task_id), is_idempotent=True)
-        )
+        return await self._call(_calls.WAITING_SHOW, path={"task_id": task_id})
 
 
 class Plans(AsyncGroup):
@@ -291,13 +236,7 @@ class Plans(AsyncGroup):
     ) -> t.Checked:
         """Check a task contract, with or without a plan, as its submission does; nothing is stored and no task is made."""
         return await self._call(
-            Call(
-                "POST",
-                "/v1/plans/check",
-                body={"goal": goal, **options},
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.PLANS_CHECK, body={"goal": goal, **options}, idempotency_key=idempotency_key
         )
 
 
@@ -308,7 +247,7 @@ class Recipes(AsyncGroup):
         self,
     ) -> t.RecipeList:
         """List the recipes: plans without a model, which a task names in `recipe` or chooses by its goal's words."""
-        return await self._call(Call("GET", "/v1/recipes", is_idempotent=True))
+        return await self._call(_calls.RECIPES_INDEX)
 
 
 class Schedules(AsyncGroup):
@@ -319,20 +258,12 @@ class Schedules(AsyncGroup):
     ) -> t.SchedulePage:
         """List the tenant's schedules, newest first, in pages."""
         return await self._call(
-            Call(
-                "GET",
-                "/v1/schedules",
-                query={"name": name, "limit": limit, "cursor": cursor},
-                is_idempotent=True,
-            )
+            _calls.SCHEDULES_INDEX, query={"name": name, "limit": limit, "cursor": cursor}
         )
 
     def iterate(self, *, name: str | None = None, limit: int | None = None) -> AsyncIterator[t.Schedule]:
         """Yield the items of all pages of `list`; `limit` is the size of a page."""
-        return self._iterate(
-            Call("GET", "/v1/schedules", query={"name": name, "limit": limit}, is_idempotent=True),
-            "schedules",
-        )
+        return self._iterate(_calls.SCHEDULES_INDEX, query={"name": name, "limit": limit}, items="schedules")
 
     async def create(
         self,
@@ -344,41 +275,22 @@ class Schedules(AsyncGroup):
     ) -> t.Schedule:
         """Save a schedule: its contract is checked now as POST /v1/tasks checks it, and again at each time."""
         return await self._call(
-            Call(
-                "POST",
-                "/v1/schedules",
-                body={"contract": contract, "name": name, **options},
-                idempotency_key=idempotency_key,
-            )
+            _calls.SCHEDULES_CREATE,
+            body={"contract": contract, "name": name, **options},
+            idempotency_key=idempotency_key,
         )
 
     async def get(self, schedule_id: str) -> t.Schedule:
         """Return a schedule."""
-        return await self._call(
-            Call("GET", path_of("/v1/schedules/{schedule_id}", schedule_id=schedule_id), is_idempotent=True)
-        )
+        return await self._call(_calls.SCHEDULES_SHOW, path={"schedule_id": schedule_id})
 
     async def update(self, schedule_id: str, **options: Unpack[t.ScheduleChange]) -> t.Schedule:
         """Replace members of a schedule; new times count from now. Needs the scope task:read too."""
-        return await self._call(
-            Call(
-                "PATCH",
-                path_of("/v1/schedules/{schedule_id}", schedule_id=schedule_id),
-                body={**options},
-                is_idempotent=True,
-            )
-        )
+        return await self._call(_calls.SCHEDULES_CHANGE, path={"schedule_id": schedule_id}, body={**options})
 
     async def delete(self, schedule_id: str) -> None:
         """Delete a schedule with its events. Its tasks stay, and open ones go on."""
-        return await self._call(
-            Call(
-                "DELETE",
-                path_of("/v1/schedules/{schedule_id}", schedule_id=schedule_id),
-                is_idempotent=True,
-                reads="nothing",
-            )
-        )
+        return await self._call(_calls.SCHEDULES_DELETE, path={"schedule_id": schedule_id})
 
     async def backfill(
         self,
@@ -391,13 +303,10 @@ class Schedules(AsyncGroup):
     ) -> t.Backfill:
         """Start a task for each time of the past that has none, one after the other (at once if overlap is allow)."""
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/schedules/{schedule_id}/backfill", schedule_id=schedule_id),
-                body={"from": from_, "to": to, **options},
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.SCHEDULES_BACKFILL,
+            path={"schedule_id": schedule_id},
+            body={"from": from_, "to": to, **options},
+            idempotency_key=idempotency_key,
         )
 
     async def events(
@@ -410,34 +319,21 @@ class Schedules(AsyncGroup):
     ) -> t.ScheduleEventPage:
         """Return what happened to a schedule: fires with their tasks and outcomes, skipped times, pauses; newest first."""
         return await self._call(
-            Call(
-                "GET",
-                path_of("/v1/schedules/{schedule_id}/events", schedule_id=schedule_id),
-                query={"type": type, "limit": limit, "before": before},
-                is_idempotent=True,
-            )
+            _calls.SCHEDULES_HISTORY,
+            path={"schedule_id": schedule_id},
+            query={"type": type, "limit": limit, "before": before},
         )
 
     async def next(self, schedule_id: str, *, count: int | None = None) -> t.Times:
         """Return the next times of a schedule, without their jitter, also of a paused one."""
         return await self._call(
-            Call(
-                "GET",
-                path_of("/v1/schedules/{schedule_id}/next", schedule_id=schedule_id),
-                query={"count": count},
-                is_idempotent=True,
-            )
+            _calls.SCHEDULES_UPCOMING, path={"schedule_id": schedule_id}, query={"count": count}
         )
 
     async def pause(self, schedule_id: str, *, idempotency_key: str | None = None) -> t.Schedule:
         """Pause a schedule; its open tasks go on. Calling twice is safe. Needs the scope task:read too."""
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/schedules/{schedule_id}/pause", schedule_id=schedule_id),
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.SCHEDULES_PAUSE, path={"schedule_id": schedule_id}, idempotency_key=idempotency_key
         )
 
     async def resume(self, schedule_id: str, *, idempotency_key: str | None = None) -> t.Schedule:
@@ -446,12 +342,7 @@ class Schedules(AsyncGroup):
         Needs the scope task:read too.
         """
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/schedules/{schedule_id}/resume", schedule_id=schedule_id),
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.SCHEDULES_RESUME, path={"schedule_id": schedule_id}, idempotency_key=idempotency_key
         )
 
     async def trigger(self, schedule_id: str, *, idempotency_key: str | None = None) -> t.ScheduleEvent:
@@ -460,12 +351,7 @@ class Schedules(AsyncGroup):
         `overlap` applies. The schedule's next time does not change.
         """
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/schedules/{schedule_id}/trigger", schedule_id=schedule_id),
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.SCHEDULES_TRIGGER, path={"schedule_id": schedule_id}, idempotency_key=idempotency_key
         )
 
 
@@ -474,9 +360,7 @@ class Files(AsyncGroup):
 
     async def delete(self, artifact_id: str) -> t.DeletedFile:
         """Delete a file and free its bytes; 409 while an open task needs it."""
-        return await self._call(
-            Call("DELETE", path_of("/v1/files/{artifact_id}", artifact_id=artifact_id), is_idempotent=True)
-        )
+        return await self._call(_calls.FILES_DELETE, path={"artifact_id": artifact_id})
 
 
 class Approvals(AsyncGroup):
@@ -484,11 +368,7 @@ class Approvals(AsyncGroup):
 
     async def get_by_link(self, link: str) -> t.LinkedApproval:
         """Return the proposal of a link. It decides nothing, however often a mail program or a chat opens it."""
-        return await self._call(
-            Call(
-                "GET", path_of("/v1/approval-links/{link}", link=link), is_idempotent=True, credential="none"
-            )
-        )
+        return await self._call(_calls.LINK_SHOW, path={"link": link})
 
     async def decide_by_link(
         self,
@@ -500,14 +380,10 @@ class Approvals(AsyncGroup):
     ) -> t.LinkedApproval:
         """Decide the proposal that a link shows; the decision records for whom the link was made. 409 as for a token."""
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/approval-links/{link}", link=link),
-                body={"decision": decision, **options},
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-                credential="none",
-            )
+            _calls.LINK_DECIDE,
+            path={"link": link},
+            body={"decision": decision, **options},
+            idempotency_key=idempotency_key,
         )
 
     async def list(
@@ -533,19 +409,15 @@ class Approvals(AsyncGroup):
     ) -> t.ApprovalPage:
         """List the tenant's approvals in pages: newest first, or with sort=expiry what expires first."""
         return await self._call(
-            Call(
-                "GET",
-                "/v1/approvals",
-                query={
-                    "state": state,
-                    "task_id": task_id,
-                    "assignee": assignee,
-                    "sort": sort,
-                    "limit": limit,
-                    "cursor": cursor,
-                },
-                is_idempotent=True,
-            )
+            _calls.APPROVALS_INDEX,
+            query={
+                "state": state,
+                "task_id": task_id,
+                "assignee": assignee,
+                "sort": sort,
+                "limit": limit,
+                "cursor": cursor,
+            },
         )
 
     def iterate(
@@ -570,26 +442,14 @@ class Approvals(AsyncGroup):
     ) -> AsyncIterator[t.Approval]:
         """Yield the items of all pages of `list`; `limit` is the size of a page."""
         return self._iterate(
-            Call(
-                "GET",
-                "/v1/approvals",
-                query={
-                    "state": state,
-                    "task_id": task_id,
-                    "assignee": assignee,
-                    "sort": sort,
-                    "limit": limit,
-                },
-                is_idempotent=True,
-            ),
-            "approvals",
+            _calls.APPROVALS_INDEX,
+            query={"state": state, "task_id": task_id, "assignee": assignee, "sort": sort, "limit": limit},
+            items="approvals",
         )
 
     async def get(self, approval_id: str) -> t.Approval:
         """Return one approval: what is about to run, who should decide until when, and the decision."""
-        return await self._call(
-            Call("GET", path_of("/v1/approvals/{approval_id}", approval_id=approval_id), is_idempotent=True)
-        )
+        return await self._call(_calls.APPROVALS_SHOW, path={"approval_id": approval_id})
 
     async def decide(
         self,
@@ -606,13 +466,10 @@ class Approvals(AsyncGroup):
         (`by` names another key), own_task (APPROVAL_FOUR_EYES is on, and this key submitted the task).
         """
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/approvals/{approval_id}/decision", approval_id=approval_id),
-                body={"decision": decision, "proposal_hash": proposal_hash, **options},
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.APPROVALS_DECIDE,
+            path={"approval_id": approval_id},
+            body={"decision": decision, "proposal_hash": proposal_hash, **options},
+            idempotency_key=idempotency_key,
         )
 
     async def issue_link(
@@ -629,12 +486,10 @@ class Approvals(AsyncGroup):
         seconds, with the approval, and when the key that made it is revoked.
         """
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/approvals/{approval_id}/link", approval_id=approval_id),
-                body={"for": for_, **options},
-                idempotency_key=idempotency_key,
-            )
+            _calls.APPROVALS_ISSUE_LINK,
+            path={"approval_id": approval_id},
+            body={"for": for_, **options},
+            idempotency_key=idempotency_key,
         )
 
 
@@ -645,27 +500,18 @@ class Arms(AsyncGroup):
         self,
     ) -> t.ArmList:
         """List the arms that the caller's tenant may use, with its declarations; all but people, who have no workers."""
-        return await self._call(Call("GET", "/v1/arms", is_idempotent=True))
+        return await self._call(_calls.ARMS_INDEX)
 
     async def withdraw(self, arm_id: str) -> t.Withdrawn:
         """Take a registered arm of the caller's tenant out of use; its open steps fail with arm_unavailable.
 
         An arm for all tenants needs the scope arm:admin.
         """
-        return await self._call(
-            Call("DELETE", path_of("/v1/arms/{arm_id}", arm_id=arm_id), is_idempotent=True)
-        )
+        return await self._call(_calls.ARMS_WITHDRAW, path={"arm_id": arm_id})
 
     async def heartbeat(self, arm_id: str, *, idempotency_key: str | None = None) -> t.Heartbeat:
         """Keep a registered arm of the caller's tenant available; `arm_id` is the one that it was registered with."""
-        return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/arms/{arm_id}/heartbeat", arm_id=arm_id),
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
-        )
+        return await self._call(_calls.ARMS_BEAT, path={"arm_id": arm_id}, idempotency_key=idempotency_key)
 
     async def register(
         self, arm_id: str, *, idempotency_key: str | None = None, **options: Unpack[t.ArmRegistrationOptions]
@@ -677,26 +523,18 @@ class Arms(AsyncGroup):
         registration expires.
         """
         return await self._call(
-            Call(
-                "POST",
-                "/v1/arms/register",
-                body={"arm_id": arm_id, **options},
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-            )
+            _calls.ARMS_REGISTER, body={"arm_id": arm_id, **options}, idempotency_key=idempotency_key
         )
 
     async def statistics(self, *, minutes: int | None = None) -> t.ArmStatisticsList:
         """Return what each arm does now and did in each of the last minutes; an answer may be 2 s old."""
-        return await self._call(
-            Call("GET", "/v1/arms/statistics", query={"minutes": minutes}, is_idempotent=True)
-        )
+        return await self._call(_calls.ARM_STATISTICS_SHOW, query={"minutes": minutes})
 
     async def capabilities(
         self,
     ) -> t.ArmList:
         """List the arms that the caller's tenant may use, with its declarations; all but people, who have no workers."""
-        return await self._call(Call("GET", "/v1/capabilities", is_idempotent=True))
+        return await self._call(_calls.ARMS_INDEX_CAPABILITIES)
 
 
 class DeadSteps(AsyncGroup):
@@ -704,15 +542,11 @@ class DeadSteps(AsyncGroup):
 
     async def list(self, *, limit: int | None = None, cursor: str | None = None) -> t.DeadPage:
         """List the tenant's steps that failed with poison_step, newest first; POST to links.retry to run one again."""
-        return await self._call(
-            Call("GET", "/v1/dead-steps", query={"limit": limit, "cursor": cursor}, is_idempotent=True)
-        )
+        return await self._call(_calls.DEAD_INDEX, query={"limit": limit, "cursor": cursor})
 
     def iterate(self, *, limit: int | None = None) -> AsyncIterator[t.DeadStep]:
         """Yield the items of all pages of `list`; `limit` is the size of a page."""
-        return self._iterate(
-            Call("GET", "/v1/dead-steps", query={"limit": limit}, is_idempotent=True), "steps"
-        )
+        return self._iterate(_calls.DEAD_INDEX, query={"limit": limit}, items="steps")
 
 
 class Auth(AsyncGroup):
@@ -722,19 +556,11 @@ class Auth(AsyncGroup):
         self,
     ) -> t.Session:
         """Return who the caller is: for the console after a reload. A token is accepted as well as a session."""
-        return await self._call(Call("GET", "/v1/auth/session", is_idempotent=True))
+        return await self._call(_calls.SESSION_SHOW)
 
     async def exchange_key(self, *, idempotency_key: str | None = None) -> t.Token:
         """Return a JWT for an API key; it has the key's scopes and is refused once the key has ended."""
-        return await self._call(
-            Call(
-                "POST",
-                "/v1/auth/token",
-                idempotency_key=idempotency_key,
-                is_idempotent=True,
-                credential="key",
-            )
-        )
+        return await self._call(_calls.AUTH_EXCHANGE_KEY, idempotency_key=idempotency_key)
 
 
 class Keys(AsyncGroup):
@@ -742,13 +568,11 @@ class Keys(AsyncGroup):
 
     async def list(self, *, limit: int | None = None, cursor: str | None = None) -> t.KeyPage:
         """List the tenant's API keys, newest first, in pages, without their secrets."""
-        return await self._call(
-            Call("GET", "/v1/keys", query={"limit": limit, "cursor": cursor}, is_idempotent=True)
-        )
+        return await self._call(_calls.KEYS_INDEX, query={"limit": limit, "cursor": cursor})
 
     def iterate(self, *, limit: int | None = None) -> AsyncIterator[t.Key]:
         """Yield the items of all pages of `list`; `limit` is the size of a page."""
-        return self._iterate(Call("GET", "/v1/keys", query={"limit": limit}, is_idempotent=True), "keys")
+        return self._iterate(_calls.KEYS_INDEX, query={"limit": limit}, items="keys")
 
     async def create(
         self,
@@ -772,26 +596,22 @@ class Keys(AsyncGroup):
     ) -> t.NewKey:
         """Make an API key of the caller's tenant. Its text is in this response only."""
         return await self._call(
-            Call("POST", "/v1/keys", body={"scopes": scopes, **options}, idempotency_key=idempotency_key)
+            _calls.KEYS_CREATE, body={"scopes": scopes, **options}, idempotency_key=idempotency_key
         )
 
     async def revoke(self, key_id: str) -> t.Key:
         """Revoke a key: it and its tokens are refused within five seconds. Calling twice is safe."""
-        return await self._call(
-            Call("DELETE", path_of("/v1/keys/{key_id}", key_id=key_id), is_idempotent=True)
-        )
+        return await self._call(_calls.KEYS_REVOKE, path={"key_id": key_id})
 
     async def rotate(
         self, key_id: str, *, idempotency_key: str | None = None, **options: Unpack[t.RotationRequest]
     ) -> t.NewKey:
         """Make a key with the scopes and the lifetime of this one, which ends after `overlap_hours`."""
         return await self._call(
-            Call(
-                "POST",
-                path_of("/v1/keys/{key_id}/rotate", key_id=key_id),
-                body={**options} or None,
-                idempotency_key=idempotency_key,
-            )
+            _calls.KEYS_ROTATE,
+            path={"key_id": key_id},
+            body={**options} or None,
+            idempotency_key=idempotency_key,
         )
 
 
@@ -816,20 +636,16 @@ class AuditLog(AsyncGroup):
         audit`.
         """
         return await self._call(
-            Call(
-                "GET",
-                "/v1/audit-log",
-                query={
-                    "action": action,
-                    "outcome": outcome,
-                    "key": key,
-                    "from": from_,
-                    "to": to,
-                    "limit": limit,
-                    "cursor": cursor,
-                },
-                is_idempotent=True,
-            )
+            _calls.AUDIT_LOG_INDEX,
+            query={
+                "action": action,
+                "outcome": outcome,
+                "key": key,
+                "from": from_,
+                "to": to,
+                "limit": limit,
+                "cursor": cursor,
+            },
         )
 
     def iterate(
@@ -844,20 +660,9 @@ class AuditLog(AsyncGroup):
     ) -> AsyncIterator[t.AuditEntry]:
         """Yield the items of all pages of `list`; `limit` is the size of a page."""
         return self._iterate(
-            Call(
-                "GET",
-                "/v1/audit-log",
-                query={
-                    "action": action,
-                    "outcome": outcome,
-                    "key": key,
-                    "from": from_,
-                    "to": to,
-                    "limit": limit,
-                },
-                is_idempotent=True,
-            ),
-            "entries",
+            _calls.AUDIT_LOG_INDEX,
+            query={"action": action, "outcome": outcome, "key": key, "from": from_, "to": to, "limit": limit},
+            items="entries",
         )
 
 
@@ -868,13 +673,13 @@ class Operators(AsyncGroup):
         self,
     ) -> str:
         """Return this description as an HTML page, which loads nothing from other hosts."""
-        return await self._call(Call("GET", "/docs", is_idempotent=True, reads="text", credential="none"))
+        return await self._call(_calls.DOCS_PAGE)
 
     async def health(
         self,
     ) -> t.Health:
         """Return 200 if the process responds; checks no other server."""
-        return await self._call(Call("GET", "/health", is_idempotent=True, credential="none"))
+        return await self._call(_calls.SYSTEM_HEALTH)
 
     async def metrics(
         self,
@@ -883,13 +688,13 @@ class Operators(AsyncGroup):
 
         If METRICS_TOKEN is set, send it as the bearer token.
         """
-        return await self._call(Call("GET", "/metrics", is_idempotent=True, reads="text", credential="none"))
+        return await self._call(_calls.SYSTEM_METRICS)
 
     async def openapi(
         self,
     ) -> dict[str, Any]:
         """Return this description as OpenAPI 3.1."""
-        return await self._call(Call("GET", "/openapi.json", is_idempotent=True, credential="none"))
+        return await self._call(_calls.DOCS_OPENAPI)
 
     async def ready(
         self,
@@ -902,9 +707,7 @@ class Operators(AsyncGroup):
         threads. The servers are queried at most once a second. If METRICS_TOKEN is set, callers without it
         get `ready` and nothing else.
         """
-        return await self._call(
-            Call("GET", "/ready", is_idempotent=True, answer_statuses=(503,), credential="none")
-        )
+        return await self._call(_calls.SYSTEM_READY)
 
 
 class Operations:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Call(NamedTuple):
     """A call of an operation.
 
-    `query` without the values that are None is sent. `body` is sent as JSON, `content` as it is. `is_idempotent`: a
-    second call has the same effect as the first. `answer_statuses` are statuses from 400 that are no problems.
-    `timeout` in seconds replaces the client's.
+    `path` may be a template, which `given` fills in. `query` without the values that are None is sent. `body` is sent
+    as JSON, `content` as it is. `is_idempotent`: a second call has the same effect as the first. `answer_statuses` are
+    statuses from 400 that are no problems. `timeout` in seconds replaces the client's.
     """
 
     method: str
@@ -42,6 +42,10 @@ class Call(NamedTuple):
     answer_statuses: tuple[int, ...] = ()
     credential: Literal["token", "key", "none"] = "token"
     timeout: float | None = None
+
+    def given(self, *, path: Mapping[str, str] | None = None, **members: Any) -> Call:
+        """Return the call with the path's parameters filled in, and with other members. Raises like `path_of`."""
+        return self._replace(path=path_of(self.path, **(path or {})), **members)
 
 
 class Send(NamedTuple):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from octollm_client._call import Call
+from octollm_client import _calls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from octollm_client._call import Call
 
     Source = bytes | str | os.PathLike[str]
     """Bytes, or the path of a file."""
@@ -36,13 +37,10 @@ def upload_call(source: Source, *, filename: str | None, media_type: str | None)
         if not content.is_file():
             raise FileNotFoundError(f"{content} is no file")
         filename = content.name if filename is None else filename
-    return Call(
-        "POST",
-        "/v1/files",
+    return _calls.FILES_STORE.given(
         query={"filename": filename or None},
         content=content,
         content_type=media_type or _media_type(filename or ""),
-        is_idempotent=True,
     )
 
 
@@ -67,11 +65,6 @@ async def pieces_of(content: Path) -> AsyncIterator[bytes]:
     with content.open("rb") as file:
         while piece := file.read(_CHUNK_BYTES):
             yield piece
-
-
-def in_memory() -> io.BytesIO:
-    """Return a target in memory."""
-    return io.BytesIO()
 
 
 @contextmanager

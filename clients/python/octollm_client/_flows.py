@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from octollm_client._call import Call, Close, Emit, Pause, Read, path_of
+from octollm_client import _calls
+from octollm_client._call import Close, Emit, Pause, Read
 from octollm_client._event_stream import EventReader
-from octollm_client._files import upload_call
+from octollm_client._files import new_file, replacing, upload_call
 from octollm_client.errors import ConnectionFailed, DownloadDamaged, TaskFailed, WaitTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path
     from typing import IO
 
     from octollm_client import types as t
-    from octollm_client._call import Command, Flow
+    from octollm_client._call import Call, Command, Flow
     from octollm_client._files import Source
     from octollm_client._session import Session
 
@@ -38,12 +40,8 @@ def wait(session: Session, task_id: str, *, timeout: float | None) -> Flow[t.Sta
         left = float("inf") if timeout is None else began + timeout - asked_at
         seconds = int(max(0.0, min(_WAIT_SECONDS, left)))
         task: t.Status = yield from session.call(
-            Call(
-                "GET",
-                path_of("/v1/tasks/{task_id}", task_id=task_id),
-                query={"wait": seconds},
-                is_idempotent=True,
-                timeout=seconds + session.timeout,
+            _calls.TASKS_SHOW.given(
+                path={"task_id": task_id}, query={"wait": seconds}, timeout=seconds + session.timeout
             )
         )
         if task["status"] in FINAL:
@@ -64,12 +62,10 @@ def events(session: Session, task_id: str, *, after: int, progress: bool) -> Gen
     """
     failures = 0
     while True:
-        call = Call(
-            "GET",
-            path_of("/v1/tasks/{task_id}/events", task_id=task_id),
+        call = _calls.STREAM_READ.given(
+            path={"task_id": task_id},
             query={"after": after, "progress": progress or None},
             accept="text/event-stream",
-            is_idempotent=True,
             reads="stream",
             timeout=_SILENCE_SECONDS,
         )
@@ -113,13 +109,7 @@ def download(session: Session, artifact_id: str, target: IO[bytes]) -> Flow[None
     """Write a file's content to `target`; begin again if the connection is lost. Raises DownloadDamaged."""
     from hashlib import sha256  # noqa: PLC0415 - 10 ms
 
-    call = Call(
-        "GET",
-        path_of("/v1/files/{artifact_id}", artifact_id=artifact_id),
-        accept="*/*",
-        is_idempotent=True,
-        reads="stream",
-    )
+    call = _calls.FILES_FETCH.given(path={"artifact_id": artifact_id}, accept="*/*", reads="stream")
     failures = 0
     while True:
         target.seek(0)
@@ -141,6 +131,24 @@ def download(session: Session, artifact_id: str, target: IO[bytes]) -> Flow[None
         return
 
 
+def download_to(session: Session, artifact_id: str, path: str | Path) -> Flow[Path]:
+    """Write a file's content to a path, whose file is replaced once all has arrived. Raises DownloadDamaged."""
+    with replacing(path) as target:
+        yield from download(session, artifact_id, target.file)
+    return target.path
+
+
+def save_artifacts(session: Session, task_id: str, folder: str | Path) -> Flow[list[Path]]:
+    """Write the files of a task's result into a folder and return their paths. Raises DownloadDamaged."""
+    task: t.Status = yield from session.call(_calls.TASKS_SHOW.given(path={"task_id": task_id}))
+    saved = []
+    for artifact in task["result"]["artifacts"] if task["result"] else ():
+        with new_file(folder, artifact["name"]) as target:
+            yield from download(session, artifact["artifact_id"], target.file)
+        saved.append(target.path)
+    return saved
+
+
 def run(
     session: Session, contract: Mapping[str, Any], *, files: Sequence[Source], timeout: float | None
 ) -> Flow[t.Completed]:
@@ -151,7 +159,7 @@ def run(
         stored = yield from session.call(upload)
         attached.append(stored["artifact_id"])
     body = {**contract, "attachments": attached} if uploads else contract
-    accepted = yield from session.call(Call("POST", "/v1/tasks", body=body, is_idempotent=True))
+    accepted = yield from session.call(_calls.TASKS_SUBMIT.given(body=body))
     task = yield from wait(session, accepted["task_id"], timeout=timeout)
     if task["status"] != "completed":
         raise TaskFailed(task)

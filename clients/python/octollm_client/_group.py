@@ -20,11 +20,11 @@ class Group:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    def _call(self, call: Call) -> Any:
-        return self._runner.run(self._runner.session.call(call))
+    def _call(self, call: Call, **given: Any) -> Any:
+        return self._runner.run(self._runner.session.call(call.given(**given)))
 
-    def _iterate(self, call: Call, items: str) -> Iterator[Any]:
-        return self._runner.iterate(_flows.pages(self._runner.session, call, items))
+    def _iterate(self, call: Call, *, items: str, **given: Any) -> Iterator[Any]:
+        return self._runner.iterate(_flows.pages(self._runner.session, call.given(**given), items))
 
 
 class AsyncGroup:
@@ -33,8 +33,8 @@ class AsyncGroup:
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    async def _call(self, call: Call) -> Any:
-        return await self._runner.run(self._runner.session.call(call))
+    async def _call(self, call: Call, **given: Any) -> Any:
+        return await self._runner.run(self._runner.session.call(call.given(**given)))
 
-    def _iterate(self, call: Call, items: str) -> AsyncIterator[Any]:
-        return self._runner.iterate(_flows.pages(self._runner.session, call, items))
+    def _iterate(self, call: Call, *, items: str, **given: Any) -> AsyncIterator[Any]:
+        return self._runner.iterate(_flows.pages(self._runner.session, call.given(**given), items))

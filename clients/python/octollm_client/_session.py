@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from octollm_client._call import Call, Pause, Send
+from octollm_client import _calls
+from octollm_client._call import Pause, Send
 from octollm_client._version import VERSION
 from octollm_client.errors import ApiError, ConnectionFailed
 from octollm_client.problems import class_of
@@ -16,14 +17,13 @@ from octollm_client.problems import class_of
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
-    from octollm_client._call import Command, Flow, Reply
+    from octollm_client._call import Call, Command, Flow, Reply
     from octollm_client._retry import RetryPolicy
     from octollm_client.errors import OctollmError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 # a token is renewed before it ends, since clocks differ and a request takes a while
 _RENEW_SECONDS = 30.0
-_EXCHANGE = Call("POST", "/v1/auth/token", is_idempotent=True, credential="key")
 
 
 class Session:
@@ -89,7 +89,7 @@ class Session:
         if call.credential != "token":
             return self._key if call.credential == "key" else None
         if self._key and (self._token is None or time.monotonic() >= self._renew_at):
-            granted = yield from self.call(_EXCHANGE)
+            granted = yield from self.call(_calls.AUTH_EXCHANGE_KEY)
             seconds = float(granted["expires_in"])
             self._token = str(granted["access_token"])
             self._renew_at = time.monotonic() + max(seconds - _RENEW_SECONDS, seconds / 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import io
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -100,20 +101,22 @@ class AsyncRunner:
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end and return its result."""
         async with aclosing(_Execution(self.session, self._http)) as execution:
-            command = advance(flow, None)
-            while not isinstance(command, Ended):
-                command = advance(flow, await execution.do(command))
+            with closing(flow):
+                command = advance(flow, None)
+                while not isinstance(command, Ended):
+                    command = advance(flow, await execution.do(command))
         result: T = command.value
         return result
 
     async def iterate(self, flow: Flow[None]) -> AsyncIterator[Any]:
         """Yield what a flow emits."""
         async with aclosing(_Execution(self.session, self._http)) as execution:
-            command = advance(flow, None)
-            while not isinstance(command, Ended):
-                if isinstance(command, Emit):
-                    yield command.item
-                command = advance(flow, await execution.do(command))
+            with closing(flow):
+                command = advance(flow, None)
+                while not isinstance(command, Ended):
+                    if isinstance(command, Emit):
+                        yield command.item
+                    command = advance(flow, await execution.do(command))
 
 
 class Tasks(_async_methods.Tasks):
@@ -135,15 +138,7 @@ class Tasks(_async_methods.Tasks):
 
     async def save_artifacts(self, task_id: str, folder: str | Path) -> list[Path]:
         """Write the files of the task's result into a folder and return their paths; no file is replaced."""
-        task = await self.get(task_id)
-        saved = []
-        for artifact in task["result"]["artifacts"] if task["result"] else ():
-            with _files.new_file(folder, artifact["name"]) as target:
-                await self._runner.run(
-                    _flows.download(self._runner.session, artifact["artifact_id"], target.file)
-                )
-            saved.append(target.path)
-        return saved
+        return await self._runner.run(_flows.save_artifacts(self._runner.session, task_id, folder))
 
 
 class Files(_async_methods.Files):
@@ -158,15 +153,13 @@ class Files(_async_methods.Files):
 
     async def download(self, artifact_id: str) -> bytes:
         """Return a file's content. Raises DownloadDamaged if it is not the content of this id."""
-        with _files.in_memory() as target:
-            await self._runner.run(_flows.download(self._runner.session, artifact_id, target))
-            return target.getvalue()
+        target = io.BytesIO()
+        await self._runner.run(_flows.download(self._runner.session, artifact_id, target))
+        return target.getvalue()
 
     async def download_to(self, artifact_id: str, path: str | Path) -> Path:
         """Write a file's content to a path, in pieces; what was there is replaced once all has arrived."""
-        with _files.replacing(path) as target:
-            await self._runner.run(_flows.download(self._runner.session, artifact_id, target.file))
-        return target.path
+        return await self._runner.run(_flows.download_to(self._runner.session, artifact_id, path))
 
 
 class AsyncClient(_async_methods.Operations):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
@@ -91,7 +92,7 @@ class Runner:
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end and return its result."""
-        with closing(_Execution(self.session, self._http)) as execution:
+        with closing(flow), closing(_Execution(self.session, self._http)) as execution:
             command = advance(flow, None)
             while not isinstance(command, Ended):
                 command = advance(flow, execution.do(command))
@@ -100,7 +101,7 @@ class Runner:
 
     def iterate(self, flow: Flow[None]) -> Iterator[Any]:
         """Yield what a flow emits."""
-        with closing(_Execution(self.session, self._http)) as execution:
+        with closing(flow), closing(_Execution(self.session, self._http)) as execution:
             command = advance(flow, None)
             while not isinstance(command, Ended):
                 if isinstance(command, Emit):
@@ -127,13 +128,7 @@ class Tasks(_methods.Tasks):
 
     def save_artifacts(self, task_id: str, folder: str | Path) -> list[Path]:
         """Write the files of the task's result into a folder and return their paths; no file is replaced."""
-        task = self.get(task_id)
-        saved = []
-        for artifact in task["result"]["artifacts"] if task["result"] else ():
-            with _files.new_file(folder, artifact["name"]) as target:
-                self._runner.run(_flows.download(self._runner.session, artifact["artifact_id"], target.file))
-            saved.append(target.path)
-        return saved
+        return self._runner.run(_flows.save_artifacts(self._runner.session, task_id, folder))
 
 
 class Files(_methods.Files):
@@ -148,15 +143,13 @@ class Files(_methods.Files):
 
     def download(self, artifact_id: str) -> bytes:
         """Return a file's content. Raises DownloadDamaged if it is not the content of this id."""
-        with _files.in_memory() as target:
-            self._runner.run(_flows.download(self._runner.session, artifact_id, target))
-            return target.getvalue()
+        target = io.BytesIO()
+        self._runner.run(_flows.download(self._runner.session, artifact_id, target))
+        return target.getvalue()
 
     def download_to(self, artifact_id: str, path: str | Path) -> Path:
         """Write a file's content to a path, in pieces; what was there is replaced once all has arrived."""
-        with _files.replacing(path) as target:
-            self._runner.run(_flows.download(self._runner.session, artifact_id, target.file))
-        return target.path
+        return self._runner.run(_flows.download_to(self._runner.session, artifact_id, path))
 
 
 class Client(_methods.Operations):

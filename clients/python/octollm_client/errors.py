@@ -41,7 +41,7 @@ class TaskFailed(OctollmError):
         error = task["error"]
         self.task = task
         self.task_id = task["task_id"]
-        self.code = error["type"] if error else task["status"]
+        self.code = error["code"] if error else task["status"]
         super().__init__(
             f"{self.task_id} {task['status']}: {error['message'] if error else 'no reason given'}"
         )

@@ -75,6 +75,22 @@ def test_the_contract_of_the_page_new_task_can_be_scheduled(page: Page) -> None:
     expect(dialog.get_by_label("Contract")).to_have_value(re.compile("Find the late deliveries"))
 
 
+def test_a_fault_that_has_passed_is_no_longer_shown(page: Page, client: Client, faults: Faults) -> None:
+    faults.allow("status of 503")
+    path = f"/schedules/{client.call('POST', '/v1/schedules', BODY).body['schedule_id']}"
+    page.goto(path)
+    expect(page.get_by_role("heading", name="by the hour")).to_be_visible()
+
+    page.route(
+        f"**/v1{path}",
+        lambda route: route.fulfill(status=503, json={"code": "queue_full", "message": "not now"}),
+    )
+    expect(page.get_by_role("alert")).to_contain_text("not now")
+    page.unroute(f"**/v1{path}")
+
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_a_reader_on_a_narrow_screen_sees_schedules_and_can_change_none(
     context: BrowserContext, stack: Stack, client: Client, *, tenant: str, faults: Faults, axe: CheckAxe
 ) -> None:

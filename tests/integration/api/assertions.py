@@ -47,8 +47,10 @@ def assert_problem(answer: TestResponse, status: int, code: str) -> dict[str, An
     assert isinstance(body["retryable"], bool)
     assert type(body["retry_after"]) is int
     assert body["request_id"] == answer.headers["X-Request-ID"]
-    # the endpoints in OpenAI's shape add {type, param}
-    inner = {name: value for name, value in body["error"].items() if name not in ("type", "param")}
+    # the endpoints in OpenAI's shape, and no others, add {type, param}
+    is_openai = answer.request.path.startswith(("/v1/responses", "/v1/models"))
+    added = ("type", "param") if is_openai else ()
+    inner = {name: value for name, value in body["error"].items() if name not in added}
     assert inner == {"code": code, "message": body["message"], "details": body["details"]}
     assert ("Retry-After" in answer.headers) == body["retryable"]
     return dict(body)

@@ -1,5 +1,7 @@
 """The audit log records who did what, from where and with which outcome; its size is limited."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -77,6 +79,30 @@ def test_an_action_is_recorded_with_caller_address_and_object(audited: Flask, se
     first = found[0]
     assert (first.tenant, first.key_id, first.subject) == ("acme", "k1", "acme/k1")
     assert (first.address, first.request_id, first.outcome) == ("192.0.2.33", "r-1", AuditOutcome.ALLOWED)
+    assert SECRET not in repr(found)
+
+
+def test_a_file_in_a_response_s_request_is_recorded_as_an_upload(audited: Flask, settings: Settings) -> None:
+    call = caller(audited, settings)
+    data = base64.b64encode(SECRET.encode()).decode()
+    parts = [{"type": "input_text", "text": "Read it"}, {"type": "input_file", "file_data": data}]
+    asked = {"model": "octollm", "input": [{"role": "user", "content": parts}], "background": True}
+
+    # the second is a task of its own, with the same body
+    ids = [call("POST", "/v1/responses", json=asked).json["id"] for _ in range(2)]
+    refused = call("POST", "/v1/responses", json=asked | {"model": "octollm/none"})
+
+    file_id = hashlib.sha256(SECRET.encode()).hexdigest()
+    found = entries(audited)
+    assert refused.status_code == 400
+    assert [(entry.action, entry.object, entry.outcome.value) for entry in found] == [
+        ("file.upload", file_id, "allowed"),
+        ("task.submit", ids[0], "allowed"),
+        ("file.upload", file_id, "allowed"),
+        ("task.submit", ids[1], "allowed"),
+        ("file.upload", file_id, "allowed"),
+        ("task.submit", None, "failed"),
+    ]
     assert SECRET not in repr(found)
 
 

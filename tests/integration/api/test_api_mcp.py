@@ -54,7 +54,7 @@ def send(call: Caller, message: Any, **headers: str) -> TestResponse:
 
 
 def ask(call: Caller, method: str, **params: Any) -> Any:
-    """Send a request of the older era, and return its result."""
+    """Send a request of the versions before 2026-07-28, and return its result."""
     answer = send(call, {"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
     assert (answer.status_code, answer.json["id"]) == (200, 1), answer.json
     return answer.json["result"]
@@ -370,26 +370,3 @@ def test_no_message_causes_a_500(call: Caller, message: dict[str, Any], version:
     answer = send(call, message, MCP_Protocol_Version=version, Mcp_Method="ping")
 
     assert answer.status_code in {200, 202, 400, 404}, answer.get_data(as_text=True)
-
-
-@pytest.mark.slow
-@pytest.mark.fuzz
-@examples(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.dictionaries(
-        st.sampled_from(["model", "input", "instructions", "metadata", "text", "octollm", "max_output_tokens", "tools",
-                         "store", "background"]),
-        VALUES | st.lists(st.fixed_dictionaries(
-            {"role": st.sampled_from(["user", "system", "assistant"]),
-             "content": VALUES | st.lists(st.fixed_dictionaries(
-                 {"type": st.sampled_from(["input_text", "input_file", "output_text", "refusal"])},
-                 optional=dict.fromkeys(("text", "refusal", "file_id", "file_data", "filename"), VALUES)),
-                 max_size=2)}), max_size=3),
-    )
-)  # fmt: skip
-def test_no_body_of_a_response_causes_a_500(call: Caller, members: dict[str, Any]) -> None:
-    answer = call(
-        "POST", "/v1/responses", json={"model": "octollm", "input": "x", **members, "background": True}
-    )
-
-    assert answer.status_code in {200, 400}, answer.get_data(as_text=True)

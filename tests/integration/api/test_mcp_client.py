@@ -1,4 +1,4 @@
-"""The official MCP client, unmodified, uses the tools over HTTP, in both eras of the protocol."""
+"""The official MCP client, unmodified, uses the tools over HTTP, with versions of both kinds."""
 
 import asyncio
 import os

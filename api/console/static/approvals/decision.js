@@ -1,5 +1,5 @@
 // Decides one approval: as proposed, with other inputs, with an answer, or not; and says who was faster.
-import { ApiError, get, send } from "../api_client.js";
+import { ApiError, get, newKey, send } from "../api_client.js";
 import { clock } from "../format.js";
 import { CommandLines } from "../parts/command_lines.js";
 import { Notice } from "../parts/notice.js";
@@ -139,8 +139,7 @@ function useActionSchema({ proposal }, isWanted) {
  */
 function keyFor(once, text) {
   if (once.current.text !== text) {
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    once.current = { text, key: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") };
+    once.current = { text, key: newKey() };
   }
   return once.current.key;
 }

@@ -1,5 +1,5 @@
 // Submits a contract so that a double click, or a second try after the connection broke, makes one task.
-import { send } from "../api_client.js";
+import { newKey, send } from "../api_client.js";
 
 const NAME = "octollm.new-task-key";
 
@@ -14,9 +14,7 @@ let last = null;
 function keyFor(text) {
   last ??= stored();
   if (last?.text === text) return last.key;
-  // not randomUUID(): a page without TLS has none
-  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
-  last = { text, key: bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("") };
+  last = { text, key: newKey() };
   try {
     sessionStorage.setItem(NAME, JSON.stringify(last));
   } catch {

@@ -31,7 +31,11 @@ export default function SchedulePage({ params, query }) {
   const [failure, setFailure] = useState(/** @type {Error | null} */ (null));
   const [verb, setVerb] = useState(/** @type {Verb | null} */ (null));
   const [round, setRound] = useState(0);
-  useEffect(() => poll(path, { everyMs: EVERY_MS, onData: setSchedule, onError: setFailure }), [path, round]);
+  const onSchedule = (/** @type {Schedule} */ data) => {
+    setSchedule(data);
+    setFailure(null);
+  };
+  useEffect(() => poll(path, { everyMs: EVERY_MS, onData: onSchedule, onError: setFailure }), [path, round]);
   useEffect(() => poll(historyPath, { everyMs: EVERY_MS, onData: setHistory, onError: setFailure }), [historyPath, round]);
   useEffect(() => {
     if (schedule) get(`${path}/next?count=5`).then(({ data }) => setTimes(data), setFailure);

@@ -1,5 +1,5 @@
 // The dialogs of the pages of schedules: make one, and act on one (trigger, pause, resume, delete).
-import { send } from "../api_client.js";
+import { newKey, send } from "../api_client.js";
 import { useDraft } from "../new_task/draft.js";
 import { contractOf } from "../new_task/contract.js";
 import { CommandLines, curlOf, octollmOf } from "../parts/command_lines.js";
@@ -99,7 +99,7 @@ export function ActDialog({ schedule, verb, onClose, onDone }) {
   const [failure, setFailure] = useState(/** @type {Error | null} */ (null));
   const [isBusy, setBusy] = useState(false);
   // the same key as long as the dialog is open: a second click can't start a second task
-  const key = useRef([...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join(""));
+  const key = useRef(newKey());
   const whole = `/v1/schedules/${schedule.schedule_id}`;
   const [method, path] = verb === "delete" ? ["DELETE", whole] : ["POST", `${whole}/${verb}`];
   const { title, words } = VERBS[verb];

@@ -21,7 +21,8 @@ export function bodyOf(how, from, changes) {
   const { step, inputs, prompt, model, criteria } = changes;
   /** @type {Record<string, any>} */
   const set = {};
-  if (inputs.trim()) {
+  // the planner has no inputs: the field is hidden, and may have those of the step that was chosen before
+  if (step !== "$plan" && inputs.trim()) {
     const values = objectOf(inputs);
     if (values === null) return { body, wrong: new Error('The inputs must be a JSON object, such as {"seconds": 2}.') };
     set.inputs = { [step]: values };

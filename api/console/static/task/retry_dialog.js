@@ -1,6 +1,6 @@
 // Shows what a retry would reuse, run and cost, and then starts it.
 import { go } from "../address.js";
-import { send } from "../api_client.js";
+import { newKey, send } from "../api_client.js";
 import { count, money } from "../format.js";
 import { CommandLines, curlOf } from "../parts/command_lines.js";
 import { Dialog } from "../parts/dialog.js";
@@ -62,7 +62,7 @@ export function RetryDialog({ taskId, fromStep = null, onClose }) {
   }, [taskId, text, wrong?.message]);
   const start = async () => {
     setSending(true);
-    const key = keys.current.get(text) ?? randomKey();
+    const key = keys.current.get(text) ?? newKey();
     keys.current.set(text, key);
     try {
       const { data } = await send("POST", path, body, { headers: { "Idempotency-Key": key } });
@@ -121,9 +121,4 @@ function Preview({ preview }) {
 /** @param {{reused: number, runs: number} | null} items */
 function itemsOf(items) {
   return items ? `; ${items.runs} of ${count(items.runs + items.reused, "item")}` : "";
-}
-
-function randomKey() {
-  // randomUUID is missing on a page without TLS
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
