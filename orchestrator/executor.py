@@ -191,19 +191,15 @@ def _found_reuse(
     conn: Connection, claim: Claim, plan: Plan, routes: Mapping[str, Mapping[str, Any]]
 ) -> RoundReuse:
     """Return which steps of a retry, or of a task that was planned again, keep their results."""
-    if order_of(claim.spec) is not None:
-        earlier = rounds.read(conn, claim.task_id, number=claim.round)
-        outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
-        acted = effects.acted(conn, claim.task_id)
-        reuse = reuse_after_replan(plan, earlier, outcomes, routes=routes, acted=acted)
-        return replace(reuse, source=RetrySource(claim.task_id, claim.round, None))
-    source = source_of(claim.spec)
+    is_replanned = order_of(claim.spec) is not None
+    source = RetrySource(claim.task_id, claim.round, None) if is_replanned else source_of(claim.spec)
     if source is None:
         return plan_reuse(plan, ())
-    if source.is_planned_again:
-        earlier = rounds.read(conn, source.task_id, number=source.round)
-        outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
-        acted = effects.acted(conn, source.task_id)
-        reuse = reuse_after_replan(plan, earlier, outcomes, routes=routes, acted=acted)
-        return replace(reuse, feedback={}, source=source)
-    return read_reuse(conn, plan, source)
+    if not is_replanned and not source.is_planned_again:
+        return read_reuse(conn, plan, source)
+    earlier = rounds.read(conn, source.task_id, number=source.round)
+    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+    acted = effects.acted(conn, source.task_id)
+    reuse = reuse_after_replan(plan, earlier, outcomes, routes=routes, acted=acted)
+    # a fork's steps get no feedback: nobody has rejected them in this task
+    return replace(reuse, source=source, feedback=reuse.feedback if is_replanned else {})

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +10,7 @@ import click
 
 from orchestrator.cli.client import ApiClient, ServerOptions, open_client
 from orchestrator.cli.exit_status import EXIT_STATUSES
-from orchestrator.cli.output import json_text, printable
+from orchestrator.cli.output import json_text, local_time, printable
 from orchestrator.cli.progress import decision_commands
 
 _WATCH_SECONDS = 2.0
@@ -175,11 +174,11 @@ def _headline(approval: Mapping[str, Any]) -> str:
     if state == "pending":
         by = f" by {printable(approval['by'])}" if approval["by"] else ""
         expiry = {"reject": "rejected", "approve": "approved", "fail": "failed"}[approval["on_expiry"]]
-        told = f"waits for {approval['kind']}{by} until {_local(approval['expires_at'])}, then {expiry}"
+        told = f"waits for {approval['kind']}{by} until {local_time(approval['expires_at'])}, then {expiry}"
     else:
         who = f" by {printable(approval['decided_by'])}" if approval["decided_by"] else ""
         way = f" ({approval['via']})" if approval["via"] else ""
-        told = f"{state.replace('_', ' ')}{who}{way} at {_local(approval['decided_at'])}"
+        told = f"{state.replace('_', ' ')}{who}{way} at {local_time(approval['decided_at'])}"
     return f"{approval['approval_id']}  {told}"
 
 
@@ -202,10 +201,6 @@ def _read_page(client: ApiClient, options: Mapping[str, Any]) -> Mapping[str, An
 
 def _path(approval_id: str) -> str:
     return f"/v1/approvals/{quote(approval_id, safe='')}"
-
-
-def _local(text: str) -> str:
-    return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _decode(text: str, option: str) -> Any:

@@ -42,13 +42,13 @@ def _read_time(_context: click.Context, _option: click.Parameter, text: str | No
     return (found if found.tzinfo else found.astimezone()).isoformat()
 
 
-def _read_span(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+def read_span(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
     """Return the seconds in a text such as 90s, 5m, 2h or 3d."""
     if text is None:
         return None
     span = re.fullmatch(r"(\d{1,6})([smhd]?)", text.strip())
     if span is None:
-        raise click.BadParameter(f"{text!r} is no span of time: write 90s, 5m, 2h or 3d")
+        raise click.BadParameter(f"{text!r} is no span of time: write 90s, 15m, 2h or 3d")
     return int(span[1]) * _SECONDS[span[2] or "s"]
 
 
@@ -73,7 +73,7 @@ def _read_span(_context: click.Context, _option: click.Parameter, text: str | No
 @click.option(
     "--min-duration",
     metavar="SPAN",
-    callback=_read_span,
+    callback=read_span,
     help="Only tasks that ran for this long, until now if they are open: 90s, 5m, 2h.",
 )
 @click.option(

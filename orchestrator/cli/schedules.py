@@ -1,8 +1,6 @@
 """The commands about schedules: create, list, show, change, pause, resume, trigger, backfill, next, delete."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -10,12 +8,12 @@ import click
 
 from orchestrator.cli.client import ApiClient, ServerOptions, open_client
 from orchestrator.cli.exit_status import EXIT_STATUSES, RequestRefused
-from orchestrator.cli.output import json_text, printable
+from orchestrator.cli.inspection import read_span
+from orchestrator.cli.output import json_text, local_time, printable
 from orchestrator.cli.tasks import contract_of, contract_options
 from orchestrator.models.ids import is_schedule_id
+from orchestrator.models.schedule import Overlap
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_OVERLAPS = ("skip", "queue_one", "cancel_other", "allow")
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 _WHICH = click.argument("which", metavar="SCHEDULE")
 # {option: the member of a schedule that it sets}
@@ -32,20 +30,6 @@ _MEMBERS = {
 }
 
 
-class Span(click.ParamType[int]):
-    """A span of time: a number with s, m, h or d; seconds without a unit."""
-
-    name = "SPAN"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the seconds."""
-        found = re.fullmatch(r"(\d{1,9})([smhd]?)", str(value))
-        if not found:
-            self.fail(f"{value!r} is not a span of time such as 90s, 15m, 6h or 1d", param, ctx)
-        return int(found[1]) * _UNITS[found[2] or "s"]
-
-
-_SPAN = Span()
 _TIMING = (
     click.option(
         "--cron",
@@ -53,14 +37,29 @@ _TIMING = (
         help="Minute, hour, day of the month, month, day of the week: '30 6 * * 1-5'.",
     ),
     click.option("--tz", metavar="ZONE", help="The time zone of --cron.  [default: UTC]"),
-    click.option("--every", type=_SPAN, help="Instead of --cron: each so often, such as 15m or 6h."),
+    click.option(
+        "--every",
+        metavar="SPAN",
+        callback=read_span,
+        help="Instead of --cron: each so often, such as 15m or 6h.",
+    ),
     click.option(
         "--overlap",
-        type=click.Choice(_OVERLAPS),
+        type=click.Choice([one.value for one in Overlap]),
         help="What happens while its earlier task is open.  [default: skip]",
     ),
-    click.option("--catchup", type=_SPAN, help="How late a time may start after an outage.  [default: 10m]"),
-    click.option("--jitter", type=_SPAN, help="Start up to so much later, always the same for one time."),
+    click.option(
+        "--catchup",
+        metavar="SPAN",
+        callback=read_span,
+        help="How late a time may start after an outage.  [default: 10m]",
+    ),
+    click.option(
+        "--jitter",
+        metavar="SPAN",
+        callback=read_span,
+        help="Start up to so much later, always the same for one time.",
+    ),
     click.option("--starts", metavar="TIME", help="No time before this one (ISO 8601 with an offset or Z)."),
     click.option("--ends", metavar="TIME", help="No time after this one."),
     click.option(
@@ -223,9 +222,11 @@ def delete(access: ServerOptions, /, which: str) -> None:
 def headline(one: Mapping[str, Any]) -> str:
     """Return a schedule in one line: id, state, when, next time, name."""
     if one["state"] == "active":
-        then = f"next {_local(one['next_at'])}"
+        then = f"next {local_time(one['next_at'])}"
     elif one["state"] == "paused":
-        then = f"since {_local(one['paused_at'])}, {_PAUSED.get(one['paused_reason'], one['paused_reason'])}"
+        then = (
+            f"since {local_time(one['paused_at'])}, {_PAUSED.get(one['paused_reason'], one['paused_reason'])}"
+        )
     else:
         then = "no time is left"
     return f"{one['schedule_id']}  {one['state']:<6}  {_rhythm(one)}  {then}  {printable(one['name'])}"
@@ -235,14 +236,14 @@ def event_line(event: Mapping[str, Any]) -> str:
     """Return an event of a schedule in one line."""
     what = [event["type"].removeprefix("schedule.").removeprefix("fire.")]
     if event["scheduled_at"]:
-        what.append(f"for {_local(event['scheduled_at'])}")
+        what.append(f"for {local_time(event['scheduled_at'])}")
     if event["task_id"]:
         what.append(f"{event['task_id']} {event['task_status'] or 'deleted'}")
     if event["reason"]:
         what.append(event["reason"])
     if detail := event["data"].get("detail"):
         what.append(printable(detail))
-    return f"    {_local(event['timestamp'])}  {'  '.join(what)}"
+    return f"    {local_time(event['timestamp'])}  {'  '.join(what)}"
 
 
 _PAUSED = {
@@ -302,7 +303,3 @@ def _print_times(answer: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(f"{text} {answer['tz']}")
     if not answer["local_times"]:
         click.echo("no time")
-
-
-def _local(text: str) -> str:
-    return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}"

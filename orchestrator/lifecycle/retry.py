@@ -19,8 +19,8 @@ from orchestrator.lifecycle.fork import (
     tells_planner,
     touched,
 )
-from orchestrator.lifecycle.submission import Submitted, plan_message, require_earlier
-from orchestrator.memory import files, rounds, steps, tasks
+from orchestrator.lifecycle.submission import Submitted, plan_message, read_attachments, require_earlier
+from orchestrator.memory import rounds, steps, tasks
 from orchestrator.memory.rounds import RoundRecord
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.memory.tasks import NewTask, SourceTask, TaskRecord
@@ -31,7 +31,7 @@ from orchestrator.models.fork import Fork
 from orchestrator.models.ids import TaskId, new_task_id
 from orchestrator.models.plan import Plan
 from orchestrator.models.record import known_members
-from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.models.task_contract import Contract
 from orchestrator.models.trace_context import TraceContext
 from orchestrator.planner.check import descendants
 from orchestrator.settings import Settings
@@ -88,7 +88,7 @@ class RoundReuse:
 
 @dataclass(frozen=True)
 class PreparedRetry:
-    """What a retry saves: the new task's contract, and the plan, the round and the results that it reuses.
+    """What a retry saves: the new task's contract, and the plan and the round whose results it reuses.
 
     All but the contract are None for a task that was never planned, all but that and the source for one that is planned
     again.
@@ -98,7 +98,6 @@ class PreparedRetry:
     source: RetrySource | None = None
     round: RoundRecord | None = None
     plan: Plan | None = None
-    reuse: RoundReuse | None = None
 
     def forked(self, fork: Fork) -> dict[str, Any]:
         """Return what the trace says of a fork: what was set, and from which round and at which steps it departs."""
@@ -166,7 +165,6 @@ def prepare(
             require_no_steps(fork, task.id)
         return PreparedRetry(contract)
     last, source = found
-    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
     if fork is not None and fork.replay_of is not None:
         if from_step is not None:
             raise InvalidInput.at("from_step", "a replay runs all steps: leave it out")
@@ -177,17 +175,14 @@ def prepare(
         require_planner(fork, contract, from_step)
         return PreparedRetry(contract, replace(source, is_planned_again=True))
     if fork is not None:
-        attachments = [
-            Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
-            for item in files.describe(conn, tenant, contract.attachments)
-        ]
+        attachments = read_attachments(conn, tenant, contract.attachments)
         plan = check_fork(last, fork, contract=contract, tenant=tenant, attachments=attachments)
+        outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
         why = touched(last.plan, plan, outcomes, fork=fork, earlier=before.fork)
         source = replace(source, inputs=fork.inputs, touched=why)
         if contract.plan is not None and fork.inputs:
             contract = replace(contract, plan={"steps": plan.to_record()["steps"], "result": plan.result})
-    reuse = _reuse(plan, outcomes, source)
-    return PreparedRetry(contract, source, last, plan, reuse)
+    return PreparedRetry(contract, source, last, plan)
 
 
 def source_of(plan_spec: Mapping[str, Any]) -> RetrySource | None:
@@ -219,14 +214,10 @@ def plan_reuse(
 
 
 def read_reuse(conn: Connection, plan: Plan, source: RetrySource) -> RoundReuse:
-    """Return which steps of an ended task a retry of it keeps, and which it runs again."""
-    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
-    return _reuse(plan, outcomes, source)
-
-
-def _reuse(plan: Plan, outcomes: Sequence[StepOutcome], source: RetrySource) -> RoundReuse:
+    """Return which steps of an ended task a retry of it keeps, and which it runs again: a replay runs all."""
     if source.is_replay:
         return plan_reuse(plan, ())
+    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
     return replace(plan_reuse(plan, outcomes, begins=source.begins), source=source)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from orchestrator.lifecycle.fork import may_ask
-from orchestrator.lifecycle.retry import PreparedRetry, RetrySource, RoundReuse, prepare, require_ended
+from orchestrator.lifecycle.retry import RetrySource, RoundReuse, prepare, read_reuse, require_ended
 from orchestrator.memory import budget, loops
 from orchestrator.memory.budget import UNKNOWN, Spent
 from orchestrator.memory.steps import StepOutcome
@@ -97,15 +97,13 @@ def preview(
     done run, too. Raises InvalidOperation and InvalidInput as `retry` does.
     """
     require_ended(task)
-    return _preview(conn, prepare(conn, task, tenant=task.tenant, from_step=from_step, fork=fork))
-
-
-def _preview(conn: Connection, prepared: PreparedRetry) -> RetryPreview:
-    source, last, plan, reuse = prepared.source, prepared.round, prepared.plan, prepared.reuse
-    if source is None or last is None or plan is None or reuse is None:
+    prepared = prepare(conn, task, tenant=task.tenant, from_step=from_step, fork=fork)
+    source, last, plan = prepared.source, prepared.round, prepared.plan
+    if source is None or last is None or plan is None:
         return RetryPreview(is_planned=False)
     if source.is_replay:
         return _replayed(plan, prepared.contract.fork)
+    reuse = read_reuse(conn, plan, source)
     rows = {row.name: row for row in reuse.outcomes}
     loops_again = _loops_again(conn, plan, source, reuse)
     judge = step_id(source.task_id, round_number=source.round, name=JUDGE_STEP)

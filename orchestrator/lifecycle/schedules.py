@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -54,8 +55,9 @@ class Schedules:
             now = schedules.clock(conn)
         schedule_id = new_schedule_id()
         timing = _timing(given, now)
-        values = self._values(schedule_id, given | {"has_key": has_key}, timing, now=now)
-        values = replace(values, contract=self._checked(given["contract"]).to_record())
+        contract = self._checked(given["contract"]).to_record()
+        members = {**given, "has_key": has_key, "contract": contract}
+        values = self._values(schedule_id, members, timing, now=now)
         try:
             with self._statement() as conn:
                 made = schedules.create(
@@ -94,11 +96,11 @@ class Schedules:
         merged = {**vars(old), **given, "has_key": self._require_key()}
         is_retimed = bool(given.keys() & {*_RHYTHM, *_TIMES})
         timing = _timing(merged, now) if is_retimed else old.timing
+        if "contract" in given:
+            merged["contract"] = self._checked(given["contract"]).to_record()
         values = self._values(old.id, merged, timing, now=now)
         if not is_retimed:
             values = replace(values, next_at=old.next_at, due_at=old.due_at)
-        if "contract" in given:
-            values = replace(values, contract=self._checked(given["contract"]).to_record())
         try:
             with self._statement() as conn:
                 changed = schedules.change(conn, old, values, members=sorted(given))
@@ -132,7 +134,7 @@ class Schedules:
         Raises InvalidInput for a range of the future, with no time or with more than MAX_BACKFILL, and TenantLimit if
         more than MAX_WAITING times would wait; concurrent calls may pass that limit by their number.
         """
-        schedule, times = self.times_between(schedule_id, since, until)
+        schedule, times = self._times_between(schedule_id, since, until)
         with self._statement() as conn:
             started = schedules.started_times(conn, schedule.id, times)
             new = [at for at in times if at not in started]
@@ -142,12 +144,12 @@ class Schedules:
 
     def backfill_preview(self, schedule_id: str, since: datetime, until: datetime) -> list[datetime]:
         """Return the times that `backfill` would start tasks for. Raises like it."""
-        schedule, times = self.times_between(schedule_id, since, until)
+        schedule, times = self._times_between(schedule_id, since, until)
         with self._statement() as conn:
             started = schedules.started_times(conn, schedule.id, times)
         return [at for at in times if at not in started]
 
-    def times_between(
+    def _times_between(
         self, schedule_id: str, since: datetime, until: datetime
     ) -> tuple[ScheduleRecord, list[datetime]]:
         """Return the schedule and its times in a range of the past. Raises InvalidInput."""
@@ -184,7 +186,7 @@ class Schedules:
             name=given["name"],
             key_id=self._key_id,
             has_key=given["has_key"],
-            contract=given["contract"] if isinstance(given["contract"], dict) else {},
+            contract=given["contract"],
             timing=timing,
             overlap=Overlap(given["overlap"]),
             catchup_seconds=given["catchup_seconds"],
@@ -225,6 +227,11 @@ class Schedules:
         return key is not None
 
 
+def times_of(schedule: ScheduleRecord, *, count: int) -> Sequence[datetime]:
+    """Return the next `count` times of a schedule, whether it is paused or not."""
+    return list(islice(schedule_times.times_after(schedule.timing, _read_at(schedule)), count))
+
+
 def _timing(given: dict[str, Any], now: datetime) -> Timing:
     """Return the timing that a client describes; raises InvalidInput."""
     starts_at = given["starts_at"]
@@ -262,13 +269,3 @@ def _name_taken(error: IntegrityError, name: str) -> Exception:
     if "schedules_tenant_name_key" not in str(error.orig):
         return error
     return InvalidOperation(f"The tenant has a schedule of the name {name!r}: choose another name.")
-
-
-def times_of(schedule: ScheduleRecord, *, count: int) -> Sequence[datetime]:
-    """Return the next `count` times of a schedule, whether it is paused or not."""
-    found = []
-    for at in schedule_times.times_after(schedule.timing, _read_at(schedule)):
-        found.append(at)
-        if len(found) >= count:
-            break
-    return found

@@ -170,7 +170,9 @@ def find_attachments(engine: Engine, tenant: str, ids: Sequence[str]) -> list[At
 
 
 def read_attachments(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Attachment]:
-    """Return the tenant's files with these ids. Raises InvalidInput for an unknown one."""
+    """Return the tenant's files with these ids, without a statement if there are none. Raises InvalidInput."""
+    if not ids:
+        return []
     found = [
         Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
         for item in files.describe(conn, tenant, ids)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.provider import FinishReason, ResponseFormat
@@ -15,21 +15,30 @@ _MAX_MESSAGES = 64
 _SHORT = 16
 
 
-def message_digests(request: CompletionRequest) -> list[str]:
-    """Return a short hash of each message, in hex digits; the delimiters of untrusted texts do not count."""
-    return [digest[:_SHORT] for digest in _messages(request)][:_MAX_MESSAGES]
+class RequestDigest(NamedTuple):
+    """The sha256 of all that decides the answer to a request, and a short hash of each message, in hex digits."""
+
+    sha256: str
+    messages: list[str]
 
 
-def request_digest(request: CompletionRequest) -> str:
-    """Return the sha256 of all that decides the answer: the messages, the schema, the kind of work, a chosen model."""
+def digest_of(request: CompletionRequest) -> RequestDigest:
+    """Return the hashes of a request: its messages without the delimiters of untrusted texts, schema, work, model."""
+    messages = [
+        _sha256(f"{message.role.value}\n" + _DELIMITER.sub(r"<\1>", message.text))
+        for message in request.messages
+    ]
     content = [
-        _messages(request),
+        messages,
         request.schema,
         request.purpose,
         request.work.value,
         str(request.model) if request.model else None,
     ]
-    return _sha256(json.dumps(content, sort_keys=True, ensure_ascii=False))
+    return RequestDigest(
+        _sha256(json.dumps(content, sort_keys=True, ensure_ascii=False)),
+        [sha256[:_SHORT] for sha256 in messages[:_MAX_MESSAGES]],
+    )
 
 
 def answer_record(completion: Completion) -> dict[str, Any]:
@@ -63,13 +72,6 @@ def answer_of(record: Mapping[str, Any], *, purpose: str) -> Completion:
         is_fake=record["fake"],
         attempts=(),
     )
-
-
-def _messages(request: CompletionRequest) -> list[str]:
-    return [
-        _sha256(f"{message.role.value}\n" + _DELIMITER.sub(r"<\1>", message.text))
-        for message in request.messages
-    ]
 
 
 def _sha256(text: str) -> str:

@@ -21,10 +21,10 @@ DELETE FROM tasks
 WHERE id = ANY(%(ids)s);
 
 -- name: delete_artifacts
--- Delete old files that no stored task or schedule has as an attachment, as a step's output or as a file that a step saved, oldest
--- first. OFFSET 0 keeps the planner from joining all tasks and
--- steps: each file is looked up by index until the batch is full (1,000,000 steps: 45 ms instead of 2,700). The index
--- steps_stowed is in the default collation, artifacts.sha256 is not.
+-- Delete old files that no stored task or schedule has as an attachment, as a step's output or as a file that a step
+-- saved, oldest first. OFFSET 0 keeps the planner from joining all tasks and steps: each file is looked up by index
+-- until the batch is full (1,000,000 steps: 45 ms instead of 2,700). The index steps_stowed is in the default
+-- collation, artifacts.sha256 is not.
 DELETE FROM artifacts a
 USING (
     SELECT f.tenant, f.sha256

@@ -26,8 +26,8 @@ FROM made;
 WITH changed AS (
     UPDATE schedules
     SET name = %(name)s, key_id = %(key_id)s, has_key = %(has_key)s, contract = %(contract)s::jsonb, cron = %(cron)s,
-        tz = %(tz)s, every_seconds = %(every_seconds)s, anchor_at = %(anchor_at)s, starts_at = %(starts_at)s, ends_at = %(ends_at)s,
-        jitter_seconds = %(jitter_seconds)s, overlap = %(overlap)s, catchup_seconds = %(catchup_seconds)s,
+        tz = %(tz)s, every_seconds = %(every_seconds)s, anchor_at = %(anchor_at)s, starts_at = %(starts_at)s,
+        ends_at = %(ends_at)s, jitter_seconds = %(jitter_seconds)s, overlap = %(overlap)s, catchup_seconds = %(catchup_seconds)s,
         pause_after_failures = %(pause_after_failures)s, next_at = %(next_at)s, due_at = %(due_at)s,
         failures_from = now(), revision = revision + 1, updated_at = now()
     WHERE id = %(id)s AND tenant = %(tenant)s AND revision = %(revision)s
@@ -51,8 +51,8 @@ WHERE s.id = %(id)s AND s.tenant = %(tenant)s AND s.paused_at IS NULL;
 -- the key that resumes it.
 WITH resumed AS (
     UPDATE schedules
-    SET paused_at = NULL, paused_reason = NULL, key_id = %(key_id)s, has_key = %(has_key)s, next_at = %(next_at)s, due_at = %(due_at)s,
-        failures_from = now(), revision = revision + 1, updated_at = now()
+    SET paused_at = NULL, paused_reason = NULL, key_id = %(key_id)s, has_key = %(has_key)s, next_at = %(next_at)s,
+        due_at = %(due_at)s, failures_from = now(), revision = revision + 1, updated_at = now()
     WHERE id = %(id)s AND tenant = %(tenant)s AND revision = %(revision)s AND paused_at IS NOT NULL
     RETURNING *
 ), noted AS (
@@ -116,13 +116,28 @@ LIMIT %(limit)s;
 
 -- name: ready
 -- Find the oldest waiting fire of each schedule that is not paused and has no open task, or need not mind it. Tenants
--- take turns: one without room for a task leaves its fires waiting, and must not hold up the others.
+-- take turns: one without room for a task leaves its fires waiting, and must not hold up the others. The index is
+-- entered once a schedule: DISTINCT ON would read every fire that waits, each second.
+WITH RECURSIVE oldest AS (
+    (
+        SELECT schedule_id, scheduled_at
+        FROM schedule_waiting
+        ORDER BY schedule_id, scheduled_at
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT later.schedule_id, later.scheduled_at
+    FROM oldest
+    CROSS JOIN LATERAL (
+        SELECT w.schedule_id, w.scheduled_at
+        FROM schedule_waiting w
+        WHERE w.schedule_id > oldest.schedule_id
+        ORDER BY w.schedule_id, w.scheduled_at
+        LIMIT 1
+    ) later
+)
 SELECT s.*, now() AS read_at, 0 AS waiting, w.scheduled_at
-FROM (
-    SELECT DISTINCT ON (schedule_id) schedule_id, scheduled_at
-    FROM schedule_waiting
-    ORDER BY schedule_id, scheduled_at
-) w
+FROM oldest w
 JOIN schedules s ON s.id = w.schedule_id
 WHERE s.paused_at IS NULL AND (
     s.overlap = 'allow'

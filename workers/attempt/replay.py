@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from orchestrator.chord.database import statement
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.request_digest import (
+    RequestDigest,
     answer_digest,
     answer_of,
     answer_record,
-    message_digests,
-    request_digest,
+    digest_of,
 )
 from orchestrator.memory import model_answers
 from orchestrator.memory.model_answers import MAX_ANSWER_BYTES, EarlierAnswer, KeptAnswer
@@ -52,21 +52,21 @@ class AttemptAnswers:
         fork = self.attempt.contract.fork
         if fork is None or fork.replay_of is None:
             return None
-        sha256 = request_digest(request)
-        found = [row for row in self._rows() if row.request_sha256 == sha256]
+        digest = digest_of(request)
+        found = [row for row in self._rows() if row.request_sha256 == digest.sha256]
         if found:
-            row = found[min(self.given[sha256], len(found) - 1)]
-            self.given[sha256] += 1
+            row = found[min(self.given[digest.sha256], len(found) - 1)]
+            self.given[digest.sha256] += 1
             return answer_of(row.answer, purpose=request.purpose)
         if fork.live_on_miss and self.attempt.open_models is not None:
             return None
-        miss = self._miss(request, sha256)
+        miss = self._miss(request, digest)
         self.attempt.misses.append(miss)
         raise miss
 
     def kept(self, request: CompletionRequest, completion: Completion, *, is_replayed: bool) -> KeptAnswer:
         """Return what is kept of an answer: the hashes alone of one that is large, secret or given again."""
-        answer = answer_record(completion)
+        answer, digest = answer_record(completion), digest_of(request)
         text = json.dumps([answer["text"], answer["value"]], ensure_ascii=False)
         is_whole = (
             not is_replayed
@@ -77,8 +77,8 @@ class AttemptAnswers:
         return KeptAnswer(
             request.purpose,
             request.work.value,
-            request_digest(request),
-            message_digests(request),
+            digest.sha256,
+            digest.messages,
             self.rooms.get(request.work),
             answer_digest(completion),
             answer if is_whole else None,
@@ -97,15 +97,20 @@ class AttemptAnswers:
             )
         return self._earlier
 
-    def _miss(self, request: CompletionRequest, sha256: str) -> ReplayMiss:
+    def _miss(self, request: CompletionRequest, digest: RequestDigest) -> ReplayMiss:
         name, number = self.attempt.claim.name, sum(self.asked.values())
-        details = {"step": name, "purpose": request.purpose, "request": number, "request_sha256": sha256}
+        details = {
+            "step": name,
+            "purpose": request.purpose,
+            "request": number,
+            "request_sha256": digest.sha256,
+        }
         what = f"Request {number} of {name} ({request.purpose})"
         alike = [row for row in self._rows() if row.purpose == request.purpose]
         if not alike:
             return ReplayMiss(f"{what} has no answer that was kept.", details=details)
-        before, now = alike[min(number, len(alike)) - 1], message_digests(request)
-        pairs = zip(before.messages, now, strict=False)
+        before = alike[min(number, len(alike)) - 1]
+        pairs = zip(before.messages, digest.messages, strict=False)
         changed = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
         if changed is None:
             where = "its schema, its model or the number of its messages differs"
