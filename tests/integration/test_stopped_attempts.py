@@ -13,6 +13,7 @@ from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import steps
+from orchestrator.memory.claims import Claim
 from orchestrator.models.caller import Caller
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Budget, Contract, Criterion
@@ -60,11 +61,16 @@ class Attempt:
 
     def lose_lease(self, task_id: str, name: str) -> None:
         """Let the lease expire, let another worker claim the row, and renew this process' leases."""
-        self.engineer.ask(
-            "UPDATE steps SET due = now() - interval '1 second' WHERE id = %(id)s",
-            id=self.engineer.row(task_id, name)["id"],
-        )
-        self.engineer.take(task_id, name, owner="another", lease_seconds=NEVER)
+        row_id = self.engineer.row(task_id, name)["id"]
+
+        def claim_it() -> Claim | None:
+            self.engineer.ask(
+                "UPDATE steps SET due = now() - interval '1 second' WHERE id = %(id)s", id=row_id
+            )
+            return self.engineer.claim(task_id, name, owner="another", lease_seconds=NEVER)
+
+        # this process's heartbeat may renew the lease before the other worker's claim
+        wait_until(claim_it, 20, "the other worker to be first")
         process.of(app).leases.beat()
 
 

@@ -245,11 +245,20 @@ def test_a_task_costs_as_many_statements_commits_and_redis_commands_as_the_table
     assert found["work"].hints <= MAX_HINTS
 
 
+def are_idle(engine: Engine) -> bool:
+    """Return whether no session of the processes under test does anything."""
+    with engine.connect() as conn:
+        sql = "SELECT FROM pg_stat_activity WHERE usename = ANY(%(logins)s) AND state IS DISTINCT FROM 'idle'"
+        return conn.exec_driver_sql(sql, {"logins": list(_LOGINS)}).first() is None
+
+
 def run_one(
     call: Caller, worker: "subprocess.Popen[bytes]", counters: Counters, *, engine: Engine
 ) -> dict[str, Costs]:
     """Run a task to its end and return its costs; the worker rests while the API answers."""
     worker.send_signal(signal.SIGSTOP)
+    # a session that has just been opened is not a part of the submission
+    wait_until(lambda: are_idle(engine), 20, "the sessions to be idle")
     with counters.counting() as submission:
         task_id = submit(call)
     with counters.counting() as work:
