@@ -8,6 +8,7 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
+from orchestrator.devserver.valkey import Valkey
 from orchestrator.lifecycle import cancel
 from orchestrator.memory.hints import STOP_CHANNEL, Hints
 from tests.integration.kit import TENANT, Engineer, wait_step
@@ -22,6 +23,20 @@ NEVER = 3600.0
 @pytest.fixture
 def leases(engine: Engine) -> Leases:
     return Leases(engine, lease_seconds=2 * NEVER, heartbeat_seconds=NEVER)
+
+
+@pytest.fixture
+def redis_url(own_redis: Valkey) -> str:
+    """A server of the test's own: listeners of earlier tests in this process go on, and would count."""
+    return own_redis.url
+
+
+@pytest.fixture
+def listener(redis_url: str, leases: Leases) -> Iterator[CancellationListener]:
+    """The listener of the process; it ends with its server."""
+    made = CancellationListener(redis_url, leases)
+    yield made
+    made.stop()
 
 
 @contextmanager
@@ -42,16 +57,13 @@ def listeners(redis_url: str) -> int:
 
 
 def test_the_end_of_a_task_stops_its_own_attempts_only(
-    engineer: Engineer, leases: Leases, redis_url: str
+    engineer: Engineer, leases: Leases, listener: CancellationListener, redis_url: str
 ) -> None:
-    # a listener of an earlier test in this process goes on as long as the process, as that of test_effect_attempts does
-    before = listeners(redis_url)
-    listener = CancellationListener(redis_url, leases)
     with (
         working(engineer, leases, listener) as (ended, token),
         working(engineer, leases, listener) as (_, other),
     ):
-        wait_until(lambda: listeners(redis_url) == before + 1, 5, "one subscription of the process")
+        wait_until(lambda: listeners(redis_url) == 1, 5, "one subscription of the process")
 
         cancel.cancel(engineer.engine, tenant=TENANT, task_id=ended)
         Hints(redis_url).stop(ended)
@@ -61,25 +73,23 @@ def test_the_end_of_a_task_stops_its_own_attempts_only(
 
 
 def test_an_end_announced_before_the_subscription_is_found_on_subscribing(
-    engineer: Engineer, leases: Leases, redis_url: str
+    engineer: Engineer, leases: Leases, listener: CancellationListener, redis_url: str
 ) -> None:
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=NEVER)
     cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
-        CancellationListener(redis_url, leases).ensure_listening()
+        listener.ensure_listening()
 
         assert token.wait(5.0)
 
 
 def test_an_end_announced_between_the_claim_and_the_attempt_stops_it(
-    engineer: Engineer, leases: Leases, redis_url: str
+    engineer: Engineer, leases: Leases, listener: CancellationListener, redis_url: str
 ) -> None:
-    others = listeners(redis_url)
-    listener = CancellationListener(redis_url, leases)
     with working(engineer, leases, listener) as (earlier, earlier_token):
-        wait_until(lambda: listeners(redis_url) > others, 5, "a subscription")
+        wait_until(lambda: listeners(redis_url) == 1, 5, "a subscription")
         task_id = engineer.start(wait_step("a"))
         claim = engineer.take(task_id, "a", lease_seconds=NEVER)
         cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
@@ -94,12 +104,10 @@ def test_an_end_announced_between_the_claim_and_the_attempt_stops_it(
 
 
 def test_it_listens_again_after_the_connection_was_lost(
-    engineer: Engineer, leases: Leases, redis_url: str
+    engineer: Engineer, leases: Leases, listener: CancellationListener, redis_url: str
 ) -> None:
-    others = listeners(redis_url)
-    listener = CancellationListener(redis_url, leases)
     with working(engineer, leases, listener) as (task_id, token):
-        wait_until(lambda: listeners(redis_url) > others, 5, "a subscription")
+        wait_until(lambda: listeners(redis_url) == 1, 5, "a subscription")
         # no hint is sent: only a new subscription looks for what was missed
         cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
         assert not token.is_set()
